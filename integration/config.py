@@ -1,0 +1,215 @@
+"""The connections file: which systems there are and what goes where (architecture section 8).
+
+Every error names the file, the line and what to write instead, because the reader is an administrator.
+"""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from integration.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Flow = Literal["enrollment", "completion", "progress", "role_change"]
+Pace = Literal["realtime", "nightly"]
+UnknownPerson = Literal["hold", "create", "ignore"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class SecretRef(_Strict):
+    """Where a secret is kept: an environment variable or a file. A literal secret is refused."""
+
+    env: str | None = None
+    file: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_literals(cls, value: object) -> object:
+        if isinstance(value, str):
+            raise ValueError("a secret is never written here: use {env: NAME} or {file: /path}")  # noqa: TRY004
+        return value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give exactly one of env and file")
+        return self
+
+    def read(self) -> SecretStr:
+        """Return the secret now; files are read anew each time, so that a rotated one is found.
+
+        Raises ConfigError where the variable is unset, or the file absent or empty.
+        """
+        if self.env is not None:
+            value = os.environ.get(self.env, "")
+            where = f"the environment variable {self.env}"
+        else:
+            path = self.file or Path()
+            where = f"the file {path}"
+            try:
+                value = path.read_text(encoding="utf-8")
+            except OSError as error:
+                raise ConfigError(f"{where} could not be read: {error.strerror}") from None
+        if not value.strip():
+            raise ConfigError(f"{where} is empty or unset; put the secret there")
+        return SecretStr(value.strip())
+
+
+class WebhookConfig(_Strict):
+    """How this system's webhooks are proven genuine. Several secrets = rotation with overlap."""
+
+    secrets: tuple[SecretRef, ...] = Field(min_length=1)
+    public_url: str | None = None
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"{name!r} is no time zone; write one like Europe/Berlin") from None
+    return name
+
+
+class Options(_Strict):
+    """What differs between installations of one system."""
+
+    api_version: Literal["2026-09", "2026-03", "legacy"] = "2026-09"
+    activity: Literal["none", "custom_event", "note"] = "none"
+    role_property: str | None = None
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+
+
+class ConnectionConfig(_Strict):
+    """One connected system."""
+
+    name: Name = ""
+    system: str
+    base_url: str | None = None
+    credentials: dict[str, SecretRef] = Field(default_factory=dict)
+    webhook: WebhookConfig | None = None
+    options: Options = Options()
+    allow_private_hosts: bool = False
+
+    @model_validator(mode="after")
+    def _reachable_address(self) -> Self:
+        if self.base_url is None:
+            return self
+        url = urlsplit(self.base_url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("base_url must be an address such as https://api.hubapi.com")
+        if url.username or url.password:
+            raise ValueError("base_url must not hold credentials; use credentials: {token: {env: NAME}}")
+        if not self.allow_private_hosts and _is_private(url.hostname):
+            raise ValueError("base_url is a private address; add allow_private_hosts: true if that is meant")
+        return self
+
+
+def _is_private(host: str) -> bool:
+    """Say whether `host` is a literal address inside a private network; this machine itself is not."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_private and not address.is_loopback
+
+
+class Route(_Strict):
+    """What goes from one connection to another, and how soon."""
+
+    source: Name = Field(alias="from")
+    target: Name = Field(alias="to")
+    flows: dict[Flow, Pace]
+    unknown_person: UnknownPerson = "hold"
+
+
+class Config(_Strict):
+    """The whole connections file."""
+
+    connections: dict[Name, ConnectionConfig]
+    routes: tuple[Route, ...] = ()
+    rules: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_connections(cls, data: Any) -> Any:  # noqa: ANN401 - raw YAML
+        named = data.get("connections") if isinstance(data, dict) else None
+        if isinstance(named, dict):
+            for name, connection in named.items():
+                if isinstance(connection, dict):
+                    connection.setdefault("name", name)
+        return data
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Self:
+        for route in self.routes:
+            for end in (route.source, route.target):
+                if end not in self.connections:
+                    known = ", ".join(sorted(self.connections)) or "none"
+                    raise ValueError(f"a route names the connection {end!r}; known are: {known}")
+        return self
+
+    def routes_from(self, connection: str) -> list[Route]:
+        """Return the routes that start at `connection`."""
+        return [route for route in self.routes if route.source == connection]
+
+
+def load(path: Path) -> Config:
+    """Read and check the connections file.
+
+    Raises ConfigError with one line per mistake: file, line, place, and a plain sentence.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}. Write a connections file, or name one with COURSEWIRE_CONFIG."
+        ) from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: this is not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected the keys connections and routes")
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentences(path, node, error))) from None
+
+
+def _sentences(path: Path, node: yaml.Node | None, error: ValidationError) -> list[str]:
+    lines = []
+    for mistake in error.errors(include_input=False, include_url=False):
+        place = ".".join(str(part) for part in mistake["loc"] if part != "[key]")
+        message = mistake["msg"].removeprefix("Value error, ")
+        message = {"Extra inputs are not permitted": "this key is not known", "Field required": "is missing"}.get(
+            message, message
+        )
+        lines.append(f"{path}:{_line_of(node, mistake['loc'])}: {place or 'file'}: {message}")
+    return lines
+
+
+def _line_of(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
+    """Return the 1-based line of the deepest YAML node that `place` leads to."""
+    line = node.start_mark.line + 1 if node else 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == part), None)
+            if found is None:
+                return line
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

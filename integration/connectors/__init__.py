@@ -1,0 +1,1 @@
+"""The outside systems: one file per system, one line each in `registry`."""

@@ -1,0 +1,1 @@
+"""Customer systems: they hold contacts."""

@@ -1,0 +1,250 @@
+"""HubSpot as a place where contacts are kept. One request per method, at most 100 records in it.
+
+Search is not used anywhere: it lags behind writes, and deciding create-or-update by it makes duplicates.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from integration.config import ConnectionConfig
+from integration.connectors.client import Call, CallRecord, Client, Limits, Reply
+from integration.connectors.crm import hubspot_check
+from integration.connectors.crm.hubspot_batches import ALWAYS_ASKED, Batch, contacts, found, normal
+from integration.connectors.crm.hubspot_errors import Problem, problems
+from integration.connectors.crm.hubspot_paths import PATHS, WRITES
+from integration.connectors.crm.hubspot_statuses import refusal
+from integration.errors import (
+    BatchRejected,
+    ConfigError,
+    ConnectionBroken,
+    CoursewireError,
+    Reason,
+    RetryLater,
+    UnknownOutcome,
+)
+from integration.model.contacts import Answer, ContactWrite, RemoteContact
+from integration.ports import Capabilities, Finding
+
+CAPABILITIES = Capabilities(holds_contacts=True, batch_size=100)
+DEFAULT_URL = "https://api.hubapi.com"
+
+
+class HubSpot:
+    """One HubSpot account, as ContactStore and Doctor. Keep it: threads share it and its connections.
+
+    Every method raises RetryLater (`after` in seconds), UnknownOutcome (a write that may have been applied),
+    BatchRejected, or ConnectionBroken (token refused, permission missing, key property missing).
+    """
+
+    capabilities = CAPABILITIES
+
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        on_call: Callable[[CallRecord], None] | None = None,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Raises ConfigError where no token is named; the token itself is read with the first call."""
+        if "token" not in config.credentials:
+            raise ConfigError(
+                f"connections.{config.name}: hubspot needs credentials: {{token: {{env: HUBSPOT_TOKEN}}}}"
+            )
+        self._config = config
+        self._clock = clock
+        self._token: SecretStr | None = None
+        self._client = Client(
+            config.base_url or DEFAULT_URL,
+            connection=config.name,
+            allow_private_hosts=config.allow_private_hosts,
+            on_call=on_call,
+            limits=limits,
+        )
+
+    def __repr__(self) -> str:
+        """Name the connection, never what opens it."""
+        return f"HubSpot({self._config.name!r})"
+
+    def read(self, by: str | None, values: Sequence[str], fields: Sequence[str]) -> dict[str, RemoteContact]:
+        """Return the contacts found, by the value asked for; `by` is a unique property, None HubSpot's id.
+
+        A value without an entry was not found. A single id that batch/read does not find is asked once more
+        by GET, the only read that is documented to follow merges.
+        Source: HubSpot docs, contacts (batch read, merge) and error-handling ("multi-status errors").
+        """
+        wanted = list(dict.fromkeys(normal(by, value) for value in values if value.strip()))
+        if not wanted:
+            return {}
+        _require_at_most(self.capabilities.batch_size, wanted)
+        names = sorted({*fields, *ALWAYS_ASKED, *([by] if by else [])})
+        body: dict[str, Any] = {
+            "properties": names,
+            "propertiesWithHistory": [],
+            "inputs": [{"id": one} for one in wanted],
+        }
+        if by is not None:
+            body["idProperty"] = by
+        reply = self._call("contacts.batch_read", body, records=len(wanted))
+        _raise_read_problems(by, reply)
+        answer = found(by, values, _results(reply, writes=False))
+        if by is None and not answer and len(values) == 1:
+            return self._read_one(values[0], names)
+        return answer
+
+    def update(self, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
+        """Write to known ids; keyed by trace. A write without an answer was merged away, or we cannot tell.
+
+        Raises ValueError for two writes with one id. Source: HubSpot docs, contacts (batch update).
+        """
+        return self._write("contacts.batch_update", None, writes)
+
+    def upsert(self, by: str, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
+        """Create or update by the unique property `by`; keyed by trace like `update`.
+
+        Raises ValueError for two writes with one key. Source: HubSpot docs, contacts (batch upsert).
+        """
+        return self._write("contacts.batch_upsert", by, writes)
+
+    def check(self) -> list[Finding]:
+        """Return what is right and what is not, changing nothing; raises nothing.
+
+        Source: HubSpot docs, properties and contacts (batch read).
+        """
+        where = self._config.base_url or DEFAULT_URL
+        return hubspot_check.findings(
+            where,
+            properties=lambda: self._call("properties.list", method="GET").body,
+            contacts=lambda: self.read(None, ["1", "2"], []),
+            role_property=self._config.options.role_property,
+        )
+
+    def _write(self, operation: str, by: str | None, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
+        _require_at_most(self.capabilities.batch_size, writes)
+        batch = Batch(by, writes)
+        inputs = batch.inputs()
+        if not inputs:
+            return batch.answers
+        reply = self._call(operation, {"inputs": inputs}, records=len(inputs))
+        found_problems = problems(reply.status, reply.body)
+        if reply.ok:
+            batch.enter_results(_results(reply, writes=True))
+        else:
+            _raise_if_about_key(by, found_problems)
+        nameless = batch.enter_problems(found_problems)
+        if nameless and len(batch.unanswered()) == len(inputs):
+            raise _whole(nameless[0], writes=True)
+        return batch.answers
+
+    def _read_one(self, value: str, names: list[str]) -> dict[str, RemoteContact]:
+        path = PATHS["contacts.get"][self._config.options.api_version].format(id=quote(value.strip(), safe=""))
+        params = {"properties": ",".join(names)}
+        reply = self._send(Call("contacts.get", "GET", path, params=params, records=1, writes=False))
+        if reply.status == HTTPStatus.NOT_FOUND:
+            return {}
+        self._raise_for(reply, writes=False)
+        contact = next(contacts([reply.body]), None)
+        if contact is None:
+            raise RetryLater(Reason.MALFORMED_ANSWER, "HubSpot answered a read without a contact")
+        return {value: contact}
+
+    def _call(self, operation: str, body: object = None, *, method: str = "POST", records: int = 0) -> Reply:
+        writes = operation in WRITES
+        path = PATHS[operation][self._config.options.api_version]
+        reply = self._send(Call(operation, method, path, body, records=records, writes=writes))
+        self._raise_for(reply, writes=writes)
+        return reply
+
+    def _raise_for(self, reply: Reply, *, writes: bool) -> None:
+        error = refusal(reply, writes=writes, now=self._clock(), timezone=self._config.options.timezone)
+        if error is not None:
+            raise error
+
+    def _send(self, call: Call) -> Reply:
+        """Send `call`, and again if its token is refused and another one lies in its place by now."""
+        token = self._token or self._read_token()
+        self._token = token
+        reply = self._client.call(call, _bearer(token))
+        if reply.status != HTTPStatus.UNAUTHORIZED:
+            return reply
+        fresh = self._read_token()
+        if fresh != token:
+            self._token = fresh
+            reply = self._client.call(call, _bearer(fresh))
+        if reply.status == HTTPStatus.UNAUTHORIZED:
+            raise ConnectionBroken(
+                Reason.CREDENTIALS_REFUSED,
+                "HubSpot refuses the token; put a valid one where credentials.token points",
+            )
+        return reply
+
+    def _read_token(self) -> SecretStr:
+        try:
+            token = self._config.credentials["token"].read()
+        except ConfigError as error:
+            raise ConnectionBroken(Reason.CREDENTIALS_REFUSED, str(error)) from None
+        text = token.get_secret_value()
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise ConnectionBroken(
+                Reason.CREDENTIALS_REFUSED,
+                "what credentials.token points to is no token: it has blanks or more",
+            )
+        return token
+
+
+def _bearer(token: SecretStr) -> SecretStr:
+    return SecretStr(f"Bearer {token.get_secret_value()}")
+
+
+def _require_at_most(size: int, records: Sequence[object]) -> None:
+    if len(records) > size:
+        raise ValueError(f"{len(records)} records in one batch; HubSpot takes {size}")
+
+
+def _results(reply: Reply, *, writes: bool) -> list[Any]:
+    """Return the records of a 2xx; raises where there is no list of them, nor of errors."""
+    body = reply.body if isinstance(reply.body, dict) else {}
+    results = body.get("results")
+    if isinstance(results, list):
+        return results
+    if isinstance(body.get("errors"), list):
+        return []
+    kind = UnknownOutcome if writes else RetryLater
+    raise kind(Reason.MALFORMED_ANSWER, f"HubSpot answered {reply.status} without results")
+
+
+def _raise_read_problems(by: str | None, reply: Reply) -> None:
+    """Raise what keeps a batch/read from being trusted; "not found" is an answer, not a problem.
+
+    Only that: a contact that merely could not be read now must not be taken for one that does not exist.
+    """
+    for problem in problems(reply.status, reply.body):
+        if not reply.ok:
+            _raise_if_about_key(by, [problem])
+            raise _whole(problem, writes=False)
+        named = bool(problem.ids or problem.traces)
+        gone = problem.reason is Reason.CONTACT_GONE or (named and problem.reason is Reason.INVALID_VALUE)
+        if not gone:
+            raise _whole(problem, writes=False)
+
+
+def _raise_if_about_key(by: str | None, problems_found: Sequence[Problem]) -> None:
+    for problem in problems_found:
+        if problem.reason is Reason.UNKNOWN_PROPERTY and by in problem.properties:
+            raise ConnectionBroken(
+                Reason.UNKNOWN_PROPERTY,
+                f"contacts cannot be looked up by {by}: create this property in HubSpot with unique values",
+            )
+
+
+def _whole(problem: Problem, *, writes: bool) -> CoursewireError:
+    """Return what a problem without a record means for the batch; trouble over there is never halved."""
+    if problem.reason in (Reason.SERVER_ERROR, Reason.RATE_LIMITED):
+        kind = UnknownOutcome if writes else RetryLater
+        return kind(problem.reason, problem.detail)
+    return BatchRejected(Reason.BATCH_REJECTED, problem.detail)

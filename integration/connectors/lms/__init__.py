@@ -1,0 +1,1 @@
+"""Learning systems: they send what happened."""

@@ -1,0 +1,125 @@
+"""Any learning system that can post JSON: our own event format, signed as Standard Webhooks says.
+
+The web process verifies and splits, the worker translates. A signed body is kept even where it cannot be understood,
+so that it ends in a visible state with a reason instead of in the sender's retry queue.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from integration.config import ConnectionConfig
+from integration.connectors.lms.standard_events import event_from
+from integration.errors import ConfigError, Ignored, Reason, Refused, Rejected
+from integration.model.events import EventType, Kind, LearningEvent
+from integration.ports import Capabilities, Finding, Received
+from integration.security.signatures import SigningKeys, verify
+
+CAPABILITIES = Capabilities(receives_webhooks=True)
+_TYPES = {member.value: member for member in EventType}
+_SHOWN = 64
+
+
+class Standard:
+    """One sender of canonical events, as Inbound and Doctor."""
+
+    def __init__(self, config: ConnectionConfig, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives seconds since 1970. Raises ConfigError where the connection names no webhook secret."""
+        if config.webhook is None:
+            raise ConfigError(
+                f"connections.{config.name}: standard needs webhook: {{secrets: [{{env: ACADEMY_WEBHOOK_SECRET}}]}}"
+            )
+        self._name = config.name
+        self._keys = SigningKeys(config.webhook.secrets)
+        self._clock = clock
+
+    def verify(self, method: str, url: str, headers: Mapping[str, str], raw: bytes) -> None:
+        """Prove that `raw` came from a holder of a secret within the last 300 seconds.
+
+        Raises Refused: 401 as `signatures.verify`, 503 where our own secret cannot be read (the sender tries again).
+        Source: Standard Webhooks specification.
+        """
+        try:
+            keys = self._keys.current()
+        except ConfigError:
+            raise Refused(
+                503, Reason.SECRET_UNREADABLE, "the secret of this connection cannot be read; run coursewire check"
+            ) from None
+        verify(headers, raw, keys, self._clock())
+
+    def split(self, headers: Mapping[str, str], raw: bytes) -> list[Received]:
+        """Return the one event of a request; its id is `webhook-id`. Raises Refused (400) where it is no JSON object.
+
+        JSON that only a lenient parser takes is kept for `translate` to reject: its sender was right about the
+        protocol, and repeating it would change nothing. Source: docs/architecture.md, "canonical inbound event".
+        """
+        try:
+            body = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            body = _leniently(raw)
+        if not isinstance(body, dict):
+            raise Refused(400, Reason.MALFORMED_BODY, "the body must be a JSON object")
+        named = body.get("type")
+        enrolls = isinstance(named, str) and named.startswith("enrollment.")
+        kind = Kind.ENROLLMENT if enrolls else Kind.COMPLETION
+        return [Received(headers.get("webhook-id", "").strip(), kind, raw)]
+
+    def translate(self, payload: bytes) -> list[LearningEvent]:
+        """Return the one canonical event of `payload`.
+
+        Raises Ignored (UNKNOWN_TYPE) or Rejected (HOSTILE_JSON, MISSING_FIELD, INVALID_EVENT), nothing else. The
+        text names the field, never its value. Source: docs/architecture.md, "canonical inbound event".
+        """
+        try:
+            body = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            raise Rejected(
+                Reason.HOSTILE_JSON, "the body is JSON that strict readers refuse: too deep, NaN or broken text"
+            ) from None
+        if not isinstance(body, dict):
+            raise Rejected(Reason.INVALID_EVENT, "the body must be an object")
+        named = body.get("type")
+        if named is None:
+            raise Rejected(Reason.MISSING_FIELD, "type is missing")
+        if not isinstance(named, str):
+            raise Rejected(Reason.INVALID_EVENT, "type: must be text")
+        kind = _TYPES.get(named)
+        if kind is None:
+            raise Ignored(Reason.UNKNOWN_TYPE, "".join(filter(str.isprintable, named))[:_SHOWN])
+        try:
+            return [event_from(kind, body)]
+        except ValidationError as error:
+            raise Rejected(Reason.INVALID_EVENT, _sentence(error)) from None
+
+    def check(self) -> list[Finding]:
+        """Say whether the webhook secrets can be read; raises nothing. Source: our own."""
+        try:
+            count = len(self._keys.current())
+        except ConfigError as error:
+            return [Finding(False, "a webhook secret cannot be used", str(error))]
+        return [Finding(True, f"webhook secrets that can be read: {count}")]
+
+
+def _leniently(raw: bytes) -> Any:
+    """Parse what orjson refuses; {} stands for an object nested too deeply, None for what is no JSON at all."""
+    try:
+        # Whole numbers as floats: the standard library refuses to convert thousands of digits.
+        return json.loads(raw, parse_int=float)
+    except RecursionError:
+        return {} if raw.lstrip().startswith(b"{") else None
+    except ValueError:
+        return None
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return the first mistake as `data.score: must be a number`, without the value that caused it."""
+    mistake = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in mistake["loc"])
+    message = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        message = "must be an object"
+    return f"{place or 'event'}: {message}"

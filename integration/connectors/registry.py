@@ -1,0 +1,96 @@
+"""Which systems there are. A new one is one file and one line of TABLE; everything else asks here, by name."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from integration.config import ConnectionConfig
+from integration.connectors.client import CallRecord
+from integration.connectors.crm import hubspot
+from integration.connectors.lms import standard
+from integration.errors import ConfigError
+from integration.ports import Capabilities, ContactStore, Doctor, Inbound
+
+OnCall = Callable[[CallRecord], None] | None
+
+
+class System(NamedTuple):
+    """One kind of outside system: what it is called, what it can do, and what makes its connectors."""
+
+    name: str
+    title: str
+    capabilities: Capabilities
+    inbound: Callable[[ConnectionConfig], Inbound] | None = None
+    contacts: Callable[[ConnectionConfig, OnCall], ContactStore] | None = None
+    doctor: Callable[[ConnectionConfig], Doctor] | None = None
+
+
+TABLE: tuple[System, ...] = (
+    System(
+        "standard",
+        "Any LMS that posts JSON (Standard Webhooks)",
+        standard.CAPABILITIES,
+        inbound=standard.Standard,
+        doctor=standard.Standard,
+    ),
+    System(
+        "hubspot",
+        "HubSpot",
+        hubspot.CAPABILITIES,
+        contacts=hubspot.HubSpot,
+        doctor=hubspot.HubSpot,
+    ),
+)
+SYSTEMS: dict[str, System] = {system.name: system for system in TABLE}
+
+
+def validate(table: Sequence[System] = TABLE) -> None:
+    """Check the table; called when a process starts, so that importing only declares.
+
+    Raises ConfigError naming each duplicate name, and each capability without its factory or the other way round.
+    """
+    names = [system.name for system in table]
+    faults = [f"{name} is there twice" for name in sorted({name for name in names if names.count(name) > 1})]
+    for system in table:
+        able = system.capabilities
+        rules = {
+            "its name must be lower-case letters, digits and _": re.fullmatch(r"[a-z][a-z0-9_]*", system.name),
+            "it has no title": system.title,
+            "receives_webhooks and inbound must go together": able.receives_webhooks == bool(system.inbound),
+            "holds_contacts and contacts must go together": able.holds_contacts == bool(system.contacts),
+            "batch_size must be at least 1": able.batch_size >= 1,
+            "it has no doctor": system.doctor,
+        }
+        faults += [f"{system.name}: {rule}" for rule, kept in rules.items() if not kept]
+    if faults:
+        raise ConfigError("the table of systems is wrong: " + "; ".join(faults))
+
+
+def system_of(config: ConnectionConfig) -> System:
+    """Return what kind of system a connection is. Raises ConfigError naming the known ones."""
+    found = SYSTEMS.get(config.system)
+    if found is None:
+        known = ", ".join(sorted(SYSTEMS))
+        raise ConfigError(f"connections.{config.name}.system: {config.system!r} is not known; known are: {known}")
+    return found
+
+
+def inbound(config: ConnectionConfig) -> Inbound | None:
+    """Return what takes this connection's webhooks, None where it sends none. Raises ConfigError; keep the result."""
+    factory = system_of(config).inbound
+    return factory(config) if factory else None
+
+
+def contacts(config: ConnectionConfig, on_call: OnCall = None) -> ContactStore | None:
+    """Return what reads and writes this connection's contacts, None where it has none.
+
+    `on_call` gets one record per request. Keep the result: it holds the open connections. Raises ConfigError.
+    """
+    factory = system_of(config).contacts
+    return factory(config, on_call) if factory else None
+
+
+def doctor(config: ConnectionConfig) -> Doctor | None:
+    """Return what can say whether this connection works, None where nothing can. Raises ConfigError."""
+    factory = system_of(config).doctor
+    return factory(config) if factory else None

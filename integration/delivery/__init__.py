@@ -1,0 +1,1 @@
+"""How work leaves: due people are projected, compared, written in batches, and settled record by record."""

@@ -1,0 +1,371 @@
+"""Bringing a batch of contacts in step, one request per step: known ids skip the reads.
+
+    known values     compare; nothing changed = no call
+    known id         read by id, compare
+    unknown          read by each key in turn; a hit is compared, a miss is created, held or ignored
+    then             ONE update for all ids, ONE upsert for all who are to be created
+
+Every row ends with one `Settled`. No transaction is open here (rule 14).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+import structlog
+
+from integration.delivery import policy
+from integration.errors import (
+    BatchRejected,
+    ConnectionBroken,
+    CoursewireError,
+    NeedsAttention,
+    Reason,
+    Rejected,
+    RetryLater,
+    UnknownOutcome,
+)
+from integration.model.contacts import Answer, ContactWrite, Failed, Fields, RemoteContact, Target, Written
+from integration.ports import ContactStore
+from integration.security.seal import KeyRing
+from integration.storage import sync_state
+from integration.storage.attempts import Attempt
+from integration.storage.sync_state import Claimed, Settled
+
+log = structlog.get_logger(__name__)
+
+Owners = Callable[[Sequence[str]], Mapping[str, int]]
+"""Ask which of our people these CRM ids are linked to."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """One claimed batch on its way; each step moves rows from open to `settled`."""
+
+    store: ContactStore
+    ring: KeyRing
+    owners: Owners
+    left_out: frozenset[str]
+    targets: Mapping[int, Target]
+    settled: dict[int, Settled] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    links: dict[str, int] = field(default_factory=dict)
+    refused_fields: set[str] = field(default_factory=set)
+    accepted_fields: set[str] = field(default_factory=set)
+    trouble: CoursewireError | None = None
+    calls: int = 0
+
+    def run(self, rows: Sequence[Claimed]) -> None:
+        """Settle every row; the first trouble with the whole connection ends the calls and gives the rest back."""
+        open_rows = [row for row in rows if self._has_target(row)]
+        changes: dict[int, tuple[Claimed, str, Fields, Fields]] = {}
+        strangers = []
+        for row in open_rows:
+            known = self._known_values(row)
+            if row.remote_id is None or known is None:
+                strangers.append(row)
+            else:
+                self._compare(row, row.remote_id, known, changes)
+        missing = self._find(strangers, changes)
+        self._update(list(changes.values()))
+        self._create([row for row in missing if self._is_wanted(row)])
+        for row in rows:
+            if row.id not in self.settled:
+                self._give_back(row)
+
+    def _has_target(self, row: Claimed) -> bool:
+        if row.person_id in self.targets:
+            return True
+        self._settle(row, "in_step", Reason.UNCHANGED, written=row.wanted, was_sent=False)
+        return False
+
+    def _known_values(self, row: Claimed) -> Fields | None:
+        if row.remote_values is None:
+            return None
+        values: dict[str, str] = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
+        return values
+
+    def _wanted(self, row: Claimed) -> Fields:
+        return {f: v for f, v in self.targets[row.person_id].wanted.items() if f not in self.left_out}
+
+    def _passive(self, row: Claimed) -> Fields:
+        return {f: v for f, v in self.targets[row.person_id].passive.items() if f not in self.left_out}
+
+    def _compare(
+        self,
+        row: Claimed,
+        remote_id: str,
+        known: Fields,
+        changes: dict[int, tuple[Claimed, str, Fields, Fields]],
+        *,
+        seen: bool = False,
+    ) -> None:
+        """Note what must be written to a contact, or settle the row where nothing differs."""
+        if self.links.setdefault(remote_id, row.person_id) != row.person_id:
+            self._park(row, Reason.CONTACT_SHARED, f"contact {remote_id} already stands for another person")
+            return
+        different = {f: v for f, v in self._wanted(row).items() if not same_value(v, known.get(f, ""))}
+        if different:
+            changes[row.id] = (row, remote_id, different, known)
+        else:
+            self._settle(
+                row,
+                "in_step",
+                Reason.UNCHANGED,
+                written=self.targets[row.person_id].version,
+                remote_id=remote_id,
+                remote_values=self._sealed(row, known) if seen else None,
+                remote_origin="seen" if seen else None,
+                was_sent=False,
+            )
+
+    def _find(
+        self, rows: Sequence[Claimed], changes: dict[int, tuple[Claimed, str, Fields, Fields]]
+    ) -> list[Claimed]:
+        """Look contacts up, by id where one is known, else key by key; return the rows nobody was found for."""
+        found: dict[int, RemoteContact] = {}
+        by_id = {row.remote_id: row for row in rows if row.remote_id}
+        for remote_id, contact in self._read(None, list(by_id)).items():
+            found[by_id[remote_id].id] = contact
+        for place in range(2):
+            wanted: dict[str, dict[str, Claimed]] = {}
+            for row in rows:
+                keys = [key for key in self.targets[row.person_id].keys if key[0] not in self.left_out]
+                if row.id not in found and place < len(keys):
+                    wanted.setdefault(keys[place][0], {})[keys[place][1]] = row
+            for by, values in wanted.items():
+                for value, contact in self._read(by, list(values)).items():
+                    found[values[value].id] = contact
+        if self.trouble:
+            return []
+        taken = self.owners([contact.id for contact in found.values()]) if found else {}
+        for row in rows:
+            if row.id not in found:
+                continue
+            contact = found[row.id]
+            if taken.get(contact.id, row.person_id) != row.person_id:
+                self._park(row, Reason.CONTACT_SHARED, f"contact {contact.id} already stands for another person")
+            else:
+                self._compare(row, contact.id, contact.fields, changes, seen=True)
+        return [row for row in rows if row.id not in found]
+
+    def _read(self, by: str | None, values: list[str]) -> Mapping[str, RemoteContact]:
+        if not values or self.trouble:
+            return {}
+        fields = sorted({f for target in self.targets.values() for f in target.wanted} - self.left_out)
+        self.calls += 1
+        try:
+            return self.store.read(by, values, fields)
+        except Rejected as error:
+            if by is not None and error.reason is Reason.UNKNOWN_PROPERTY:
+                self.refused_fields.add(by)
+                return {}
+            self.trouble = error
+        except CoursewireError as error:
+            self.trouble = error
+        return {}
+
+    def _is_wanted(self, row: Claimed) -> bool:
+        """Settle a person the CRM does not know by the route's policy; say whether to create them."""
+        target = self.targets[row.person_id]
+        if target.unknown_person == "ignore":
+            self._settle(row, "in_step", Reason.PERSON_IGNORED, written=target.version, was_sent=False, forget=True)
+        elif target.unknown_person == "hold":
+            self._park(row, Reason.UNKNOWN_PERSON, "the CRM does not know this person", policy.RECHECK_SECONDS)
+        elif target.create_by is None:
+            self._park(row, Reason.NO_EMAIL, "a contact is created by e-mail, and none is known", policy.RECHECK_SECONDS)
+        else:
+            return True
+        return False
+
+    def _update(self, changes: list[tuple[Claimed, str, Fields, Fields]]) -> None:
+        writes = [
+            ContactWrite(self._trace(row), {**different, **self._passive(row)}, id=remote_id)
+            for row, remote_id, different, _ in changes
+        ]
+        answers = self._call(self.store.update, writes, [row for row, *_ in changes])
+        if answers is None:
+            return
+        for (row, remote_id, _, known), write in zip(changes, writes, strict=True):
+            answer = answers.get(write.trace)
+            if answer is None:
+                # Merged away: a batch drops such an id without a word. Believe nothing and read it anew.
+                self._retry(row, Reason.CONTACT_MERGED, forget=True, remote_id=remote_id, fields=write.fields)
+            else:
+                self._take(row, write, answer, known, remote_id)
+
+    def _create(self, rows: list[Claimed]) -> None:
+        for by in sorted({target.create_by[0] for r in rows if (target := self.targets[r.person_id]).create_by}):
+            chosen = [(r, k[1]) for r in rows if (k := self.targets[r.person_id].create_by) and k[0] == by]
+            writes = [
+                ContactWrite(
+                    self._trace(row),
+                    {**{f: v for f, v in self._wanted(row).items() if v}, **self._passive(row), by: key},
+                    key=key,
+                )
+                for row, key in chosen
+            ]
+            upsert = self.store.upsert
+            answers = self._call(lambda batch, by=by: upsert(by, batch), writes, [row for row, _ in chosen])  # type: ignore[misc]
+            for (row, _), write in zip(chosen, writes, strict=True):
+                if answers is None:
+                    continue
+                answer = answers.get(write.trace)
+                if answer is None:
+                    self._retry(row, Reason.UNKNOWN_OUTCOME, forget=True, fields=write.fields)
+                else:
+                    self._take(row, write, answer, {}, None)
+
+    def _call(
+        self,
+        send: Callable[[Sequence[ContactWrite]], Mapping[str, Answer]],
+        writes: list[ContactWrite],
+        rows: list[Claimed],
+    ) -> Mapping[str, Answer] | None:
+        """Send one batch; None where it failed as a whole, with its rows settled."""
+        if not writes or self.trouble:
+            return None
+        self.calls += 1
+        try:
+            return send(writes)
+        except UnknownOutcome as error:
+            self.trouble = error
+            for row, write in zip(rows, writes, strict=True):
+                self._retry(row, error.reason, forget=True, remote_id=row.remote_id, fields=write.fields, detail=error.detail)
+        except (BatchRejected, Rejected) as error:
+            for row, write in zip(rows, writes, strict=True):
+                self._halve(row, len(rows), write, error)
+        except (RetryLater, ConnectionBroken, NeedsAttention) as error:
+            self.trouble = error
+        return None
+
+    def _take(self, row: Claimed, write: ContactWrite, answer: Answer, known: Fields, remote_id: str | None) -> None:
+        if isinstance(answer, Written):
+            self.accepted_fields.update(write.fields)
+            if self.links.setdefault(answer.id, row.person_id) != row.person_id:
+                self._park(row, Reason.CONTACT_SHARED, f"contact {answer.id} already stands for another person")
+                return
+            now_there = {**known, **write.fields, **{f: v for f, v in answer.fields.items() if f in write.fields}}
+            self._settle(
+                row,
+                "in_step",
+                Reason.WRITTEN,
+                written=self.targets[row.person_id].version,
+                fields=write.fields,
+                remote_id=answer.id,
+                remote_values=self._sealed(row, now_there),
+                remote_origin="sent",
+                forget=True,
+            )
+        else:
+            self._fail(row, write, answer, remote_id)
+
+    def _fail(self, row: Claimed, write: ContactWrite, answer: Failed, remote_id: str | None) -> None:
+        refused = set(answer.properties) & set(write.fields)
+        if answer.reason is Reason.UNKNOWN_PROPERTY and refused:
+            self.refused_fields |= refused
+            self._retry(row, answer.reason, after=0.0, detail=answer.detail, fields=write.fields)
+        elif answer.reason is Reason.CONTACT_GONE:
+            self._retry(row, answer.reason, after=0.0, forget=True, fields=write.fields)
+        elif answer.reason is Reason.CONFLICT and remote_id is None:
+            # Somebody created it between our look-up and our write: adopt theirs.
+            self._retry(row, answer.reason, forget=True, remote_id=answer.existing_id, fields=write.fields)
+        elif answer.reason is Reason.CONFLICT:
+            self._park(row, answer.reason, answer.detail or "a unique value belongs to another contact")
+        else:
+            self._settle(row, "dead", answer.reason, detail=answer.detail, fields=write.fields)
+
+    def _halve(self, row: Claimed, size: int, write: ContactWrite, error: CoursewireError) -> None:
+        if size == 1:
+            self._settle(row, "dead", error.reason, detail=error.detail, fields=write.fields)
+        else:
+            self._settle(
+                row, "due", error.reason, detail=error.detail, fields=write.fields, after=0.0, max_batch=size // 2
+            )
+
+    def _retry(
+        self,
+        row: Claimed,
+        reason: Reason,
+        *,
+        after: float | None = None,
+        forget: bool = False,
+        remote_id: str | None = None,
+        detail: str = "",
+        fields: Iterable[str] = (),
+    ) -> None:
+        if row.attempts >= policy.MOST_TRIES and reason is not Reason.UNKNOWN_OUTCOME:
+            self._park(row, reason, detail or f"still so after {row.attempts} tries")
+            return
+        wait = policy.record_backoff(row.attempts) if after is None else after
+        self._settle(
+            row, "waiting", reason, after=wait, forget=forget, remote_id=remote_id, detail=detail, fields=fields
+        )
+
+    def _park(self, row: Claimed, reason: Reason, detail: str, after: float | None = None) -> None:
+        self._settle(row, "parked", reason, detail=detail, after=after, was_sent=False)
+
+    def _give_back(self, row: Claimed) -> None:
+        """Return a row that was not sent, its attempt included: the trouble is the connection's (rule 23)."""
+        reason = self.trouble.reason if self.trouble else Reason.PAUSED
+        self.settled[row.id] = Settled(row.id, "due", reason, after=0.0, attempt_counts=False, max_batch=row.max_batch)
+
+    def _settle(
+        self,
+        row: Claimed,
+        status: str,
+        reason: Reason,
+        *,
+        written: int | None = None,
+        fields: Iterable[str] = (),
+        detail: str | None = None,
+        after: float | None = None,
+        max_batch: int | None = None,
+        forget: bool = False,
+        remote_id: str | None = None,
+        remote_values: bytes | None = None,
+        remote_origin: str | None = None,
+        was_sent: bool = True,
+    ) -> None:
+        self.settled[row.id] = Settled(
+            id=row.id,
+            status=status,
+            reason=reason,
+            detail=detail or None,
+            written=written,
+            after=after,
+            max_batch=max_batch,
+            forget=forget,
+            remote_id=remote_id,
+            remote_values=remote_values,
+            remote_origin=remote_origin,
+        )
+        target = self.targets.get(row.person_id)
+        self.attempts.append(
+            Attempt(
+                sync_state_id=row.id,
+                person_id=row.person_id,
+                outcome=status,
+                reason=reason,
+                version=target.version if target else row.wanted,
+                fields=tuple(fields),
+                detail=detail or None,
+                remote_id=remote_id,
+                was_sent=was_sent,
+            )
+        )
+
+    def _sealed(self, row: Claimed, values: Fields) -> bytes:
+        kept = {f: v for f, v in values.items() if f in self.targets[row.person_id].wanted}
+        return self.ring.seal(orjson.dumps(kept), sync_state.remote_context(row.id))
+
+    def _trace(self, row: Claimed) -> str:
+        return f"{row.id}-{self.targets[row.person_id].version}"
+
+
+def same_value(wanted: str, seen: str) -> bool:
+    """Say whether two values are the same to the CRM, which trims text and writes 3 as 3.0."""
+    if wanted.strip() == seen.strip():
+        return True
+    whole, point, rest = seen.strip().partition(".")
+    return bool(point) and not rest.strip("0") and whole == wanted.strip()

@@ -1,0 +1,208 @@
+"""The drain of one connection: ask, claim, project, skip, call, settle, until nothing is due.
+
+A lone event is one small batch and goes out at once. In a burst one drain works alone, finds ever fuller batches and
+may wait half a second for one to fill; a second drain starts only when a full batch waits already.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from integration.delivery import policy
+from integration.delivery.contacts import Batch
+from integration.errors import ConnectionBroken, CoursewireError, Reason, UnknownOutcome
+from integration.model.contacts import Projected
+from integration.ports import ContactStore
+from integration.security.seal import KeyRing
+from integration.storage import attempts, calls, connections, inbox, people, quarantine, rings, sync_state
+from integration.storage.calls import Call
+from integration.storage.sync_state import Claimed
+
+log = structlog.get_logger(__name__)
+
+CONTACT = "contact"
+
+Project = Callable[[Connection, str, Sequence[int]], Projected]
+"""Say what a connection should hold of these people, as one transaction sees them."""
+
+
+@dataclass(slots=True)
+class Flushed:
+    """What one drain did: dead rows by reason, and whether work that it left should be rung for at once."""
+
+    batches: int = 0
+    settled: int = 0
+    dead: dict[Reason, list[int]] = field(default_factory=dict)
+    ring_again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flusher:
+    """Writes contacts to one CRM connection; built once per process by the composition root.
+
+    `take_calls` hands over the calls the connector made in this thread since it was last asked.
+    """
+
+    engine: Engine
+    connection: str
+    operation: str
+    store: ContactStore
+    ring: KeyRing
+    project: Project
+    take_calls: Callable[[], list[Call]]
+
+    def flush(self) -> Flushed:
+        """Drain what is due; returns when nothing is, when the connection may not be called, or when time is up."""
+        flushed, lease = Flushed(), uuid4()
+        size = self.store.capabilities.batch_size
+        with self.engine.begin() as db:
+            rings.hear(db, self.connection, self.operation)
+            alone = rings.start(db, self.connection, self.operation, lease)
+            if not alone and sync_state.due(db, self.connection, self.operation, limit=size) < size:
+                return flushed
+        try:
+            self._drain(flushed, lease if alone else None, size)
+        finally:
+            if alone:
+                with self.engine.begin() as db:
+                    rings.stop(db, self.connection, self.operation, lease)
+        with self.engine.begin() as db:
+            # Whoever became due between the last look and the end of the drain rang in vain.
+            may_call = connections.state(db, self.connection).may_call
+            flushed.ring_again = may_call and sync_state.due(db, self.connection, self.operation, limit=1) > 0
+        return flushed
+
+    def _drain(self, flushed: Flushed, lease: UUID | None, size: int) -> None:
+        ends = time.monotonic() + policy.DRAIN_SECONDS
+        while time.monotonic() < ends and self._may_call():
+            if flushed.batches:
+                self._linger(size)
+            claimed = self._batch(flushed, size if lease or not flushed.batches else 0)
+            if not claimed:
+                return
+            if lease:
+                with self.engine.begin() as db:
+                    rings.start(db, self.connection, self.operation, lease)
+
+    def _may_call(self) -> bool:
+        with self.engine.begin() as db:
+            state = connections.state(db, self.connection)
+        if 0 < state.wait <= policy.SHORT_PAUSE:
+            time.sleep(state.wait)
+            return self._may_call()
+        return state.may_call
+
+    def _linger(self, size: int) -> None:
+        """Wait for a full batch, but only while events are still on their way in."""
+        ends = time.monotonic() + policy.LINGER_SECONDS
+        while time.monotonic() < ends:
+            with self.engine.begin() as db:
+                due = sync_state.due(db, self.connection, self.operation, limit=size)
+                if due >= size or not inbox.is_open(db):
+                    return
+            time.sleep(policy.LINGER_STEP)
+
+    def _batch(self, flushed: Flushed, size: int) -> int:
+        if not size:
+            return 0
+        lease, started = uuid4(), datetime.now(UTC)
+        with self.engine.begin() as db:
+            rows = sync_state.claim(db, self.connection, self.operation, lease, limit=size)
+        if not rows:
+            return 0
+        batch, rule_set = self._projected(rows)
+        self.take_calls()
+        batch.run(rows)
+        self._settle(batch, rows, lease, started, rule_set)
+        flushed.batches += 1
+        flushed.settled += len(batch.settled)
+        for outcome in batch.settled.values():
+            if outcome.status == "dead":
+                flushed.dead.setdefault(outcome.reason, []).append(outcome.id)
+        return len(rows)
+
+    def _projected(self, rows: Sequence[Claimed]) -> tuple[Batch, int]:
+        with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
+            projected = self.project(db, self.connection, [row.person_id for row in rows])
+            left_out = quarantine.held(db, self.connection, CONTACT)
+        batch = Batch(self.store, self.ring, self._owners, left_out, projected.targets)
+        return batch, projected.rule_set
+
+    def _owners(self, remote_ids: Sequence[str]) -> Mapping[str, int]:
+        with self.engine.begin() as db:
+            known = people.by_link(db, CONTACT, [(self.connection, remote_id) for remote_id in remote_ids])
+        return {remote_id: person_id for (_, remote_id), person_id in known.items()}
+
+    def _settle(self, batch: Batch, rows: Sequence[Claimed], lease: UUID, started: datetime, rule_set: int) -> None:
+        made = self.take_calls()
+        with self.engine.begin() as db:
+            kept = sync_state.settle(db, lease, list(batch.settled.values()), rule_set=rule_set)
+            attempts.append(
+                db,
+                batch.attempts,
+                connection=self.connection,
+                operation=self.operation,
+                batch=lease,
+                started_at=started,
+                rule_set=rule_set,
+            )
+            people.link(db, CONTACT, {(self.connection, remote_id): who for remote_id, who in batch.links.items()})
+            calls.add(db, self.connection, made)
+            new_refusals = self._note_fields(db, batch)
+            self._note_trouble(db, batch.trouble, had_calls=batch.calls > 0)
+        for name in new_refusals:
+            log.warning("field.quarantined", connection=self.connection, field=name)
+        log.info(
+            "flush.settled",
+            connection=self.connection,
+            operation=self.operation,
+            batch=str(lease),
+            rows=len(rows),
+            late=len(rows) - len(kept),
+            calls=batch.calls,
+            outcomes=_counts(batch),
+            trouble=batch.trouble.reason.value if batch.trouble else None,
+            oldest_ms=round(1000 * (datetime.now(UTC) - min(row.wanted_since for row in rows)).total_seconds()),
+        )
+
+    def _note_fields(self, db: Connection, batch: Batch) -> list[str]:
+        fresh = []
+        if batch.refused_fields:
+            reason = Reason.UNKNOWN_PROPERTY
+            fresh = quarantine.add(db, self.connection, CONTACT, batch.refused_fields, reason)
+        if batch.accepted_fields:
+            quarantine.drop(db, self.connection, CONTACT, batch.accepted_fields)
+        return fresh
+
+    def _note_trouble(self, db: Connection, trouble: CoursewireError | None, *, had_calls: bool) -> None:
+        if trouble is None:
+            if had_calls:
+                connections.heal(db, self.connection)
+            return
+        if isinstance(trouble, ConnectionBroken):
+            connections.break_off(db, self.connection, trouble.reason)
+            log.error("connection.broken", connection=self.connection, reason=trouble.reason.value)
+            return
+        failures = connections.state(db, self.connection).failures
+        asked = getattr(trouble, "after", None)
+        if isinstance(trouble, UnknownOutcome) and asked is None and failures < policy.PATIENCE:
+            seconds = 0.0
+        else:
+            seconds = policy.connection_backoff(failures, asked)
+        connections.pause(db, self.connection, seconds, trouble.reason)
+        log.warning(
+            "connection.paused", connection=self.connection, reason=trouble.reason.value, seconds=round(seconds, 3)
+        )
+
+
+def _counts(batch: Batch) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for outcome in batch.settled.values():
+        key = f"{outcome.status}:{outcome.reason}"
+        counts[key] = counts.get(key, 0) + 1
+    return counts

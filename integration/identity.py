@@ -1,0 +1,189 @@
+"""Who an event is about (architecture section 6).
+
+Known link, then normalised e-mail. A known link always wins: an e-mail that belongs to somebody else parks only the
+e-mail change, never the completion. Within one LMS an e-mail that already belongs to another id parks the event with
+its evidence; a decision releases everything that was parked behind it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from sqlalchemy import Connection
+
+from integration.errors import NeedsAttention, Reason
+from integration.model.events import LearningEvent
+from integration.model.people import Profile, normalise_email
+from integration.security.seal import IndexKeys, KeyRing
+from integration.storage import people
+from integration.storage.people import Person
+
+LEARNER = "learner"
+"""The object type of a link from an LMS's user id to a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An event, and where its learner was seen."""
+
+    connection: str
+    event: LearningEvent
+
+    @property
+    def email(self) -> str | None:
+        """The learner's address as it is compared; None where there is none or it is none."""
+        return normalise_email(self.event.learner.email)
+
+    @property
+    def link(self) -> tuple[str, str] | None:
+        """What the LMS calls the learner."""
+        user_id = self.event.learner.lms_user_id
+        return (self.connection, user_id) if user_id else None
+
+
+@dataclass(slots=True)
+class Identified:
+    """What one batch found out: a person or the reason why not per sighting, and what that changed."""
+
+    people: dict[int, Person] = field(default_factory=dict)
+    found: list[int | NeedsAttention] = field(default_factory=list)
+    new_links: dict[tuple[str, str], int] = field(default_factory=dict)
+    email_conflicts: set[int] = field(default_factory=set)
+    readdressed: set[int] = field(default_factory=set)
+    freed_emails: set[str] = field(default_factory=set)
+
+
+def learner_key(sighting: Sighting, keys: IndexKeys) -> str:
+    """Return the learner's part of a fact key: the LMS's id, else a keyed hash of the e-mail."""
+    user_id = sighting.event.learner.lms_user_id
+    return user_id or f"email:{keys.newest('email', sighting.email or '').hex()}"
+
+
+def park_keys(sighting: Sighting, keys: IndexKeys) -> list[bytes]:
+    """Return what a parked event waits behind: its learner becoming known, or its e-mail becoming free."""
+    waits = [_link_key(sighting.link)] if sighting.link else []
+    return [*waits, keys.newest("park", sighting.email)] if sighting.email else waits
+
+
+def _link_key(link: tuple[str, str]) -> bytes:
+    return sha256("\0".join(("park", *link)).encode()).digest()
+
+
+def identify(db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys) -> Identified:
+    """Find or create the person of each sighting and save what was learned about them.
+
+    Holds the people concerned until the transaction ends, in an order that cannot deadlock. A sighting that cannot be
+    decided yields NeedsAttention in its place and changes nothing.
+    """
+    names = {f"learner\0{s.link[0]}\0{s.link[1]}" for s in sightings if s.link}
+    names |= {f"email\0{s.email}" for s in sightings if s.email}
+    people.serialise(db, names)
+    decision = _Decision.load(db, sightings, ring, keys)
+    for sighting in sightings:
+        try:
+            decision.result.found.append(decision.decide(sighting))
+        except NeedsAttention as undecided:
+            decision.result.found.append(undecided)
+    result = decision.result
+    people.save(db, result.people.values(), ring, keys)
+    people.link(db, LEARNER, result.new_links)
+    return result
+
+
+@dataclass(slots=True)
+class _Decision:
+    """Everything known about a batch's learners, so that deciding needs no further query."""
+
+    links: dict[tuple[str, str], int]
+    owners: dict[str, int]
+    ids_at: dict[tuple[int, str], set[str]]
+    spare_ids: list[int]
+    result: Identified
+
+    @classmethod
+    def load(
+        cls, db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys
+    ) -> "_Decision":
+        links = people.by_link(db, LEARNER, sorted({s.link for s in sightings if s.link}))
+        owners = people.by_email(db, sorted({s.email for s in sightings if s.email}), keys)
+        known = {*links.values(), *owners.values()}
+        ids_at: dict[tuple[int, str], set[str]] = {}
+        for person_id, names in people.linked(db, known, [LEARNER]).items():
+            for connection, external_id, _ in names:
+                ids_at.setdefault((person_id, connection), set()).add(external_id)
+        strangers = {s.link or s.email for s in sightings if s.link not in links}
+        return cls(
+            links=links,
+            owners=owners,
+            ids_at=ids_at,
+            spare_ids=people.new_ids(db, len(strangers)),
+            result=Identified(people=people.load(db, known, ring, lock=True)),
+        )
+
+    def decide(self, sighting: Sighting) -> int:
+        person_id = self.links.get(sighting.link) if sighting.link else None
+        if person_id is None:
+            person_id = self._by_email(sighting)
+        person = self.result.people[person_id]
+        self._learn_name(person, sighting)
+        self._learn_email(person, sighting)
+        return person_id
+
+    def _by_email(self, sighting: Sighting) -> int:
+        email = sighting.email
+        if email is None:
+            if sighting.event.learner.email:
+                raise NeedsAttention(Reason.INVALID_EMAIL, "the learner is not linked and the e-mail is not valid")
+            raise NeedsAttention(Reason.NO_IDENTITY, "the learner is not linked and came without an e-mail")
+        person_id = self.owners.get(email)
+        if person_id is None:
+            person_id = self._create()
+        elif sighting.link and self.ids_at.get((person_id, sighting.connection), set()) - {sighting.link[1]}:
+            others = ", ".join(sorted(self.ids_at[person_id, sighting.connection])[:3])
+            raise NeedsAttention(
+                Reason.EMAIL_TAKEN, f"the e-mail belongs to person {person_id}, whom this LMS calls {others}"
+            )
+        if sighting.link:
+            self.links[sighting.link] = self.result.new_links[sighting.link] = person_id
+            self.ids_at.setdefault((person_id, sighting.connection), set()).add(sighting.link[1])
+        return person_id
+
+    def _create(self) -> int:
+        person = Person(self.spare_ids.pop(), version=0, profile=Profile(), is_new=True, is_changed=True)
+        self.result.people[person.id] = person
+        return person.id
+
+    def _learn_name(self, person: Person, sighting: Sighting) -> None:
+        self._replace(person, person.profile.with_name(sighting.event.learner, sighting.event.occurred_at))
+
+    def _learn_email(self, person: Person, sighting: Sighting) -> None:
+        email = sighting.email
+        if email is None:
+            return
+        learned = person.profile.with_email(email, sighting.event.occurred_at)
+        owner = self.owners.get(email)
+        if owner not in (None, person.id) and learned.email == email:
+            self.result.email_conflicts.add(person.id)
+            if person.attention != Reason.EMAIL_TAKEN:
+                person.attention, person.is_changed = Reason.EMAIL_TAKEN.value, True
+            return
+        if learned.email != person.profile.email:
+            if person.profile.email:
+                self.owners.pop(person.profile.email, None)
+                self.result.freed_emails.add(person.profile.email)
+            self.result.readdressed.add(person.id)
+            person.attention = None
+        if learned.email == email:
+            self.owners[email] = person.id
+        self._replace(person, learned)
+
+    @staticmethod
+    def _replace(person: Person, profile: Profile) -> None:
+        if profile is not person.profile:
+            person.profile, person.is_changed = profile, True
+
+
+def released_keys(result: Identified, keys: IndexKeys) -> list[bytes]:
+    """Return the park keys that this batch opened: learners who became known, e-mails that became free."""
+    opened = [_link_key(link) for link in result.new_links]
+    return opened + [keys.newest("park", email) for email in result.freed_emails]

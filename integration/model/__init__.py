@@ -1,0 +1,1 @@
+"""The canonical vocabulary: events in the past tense, commands in the imperative, people."""

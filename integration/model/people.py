@@ -1,0 +1,74 @@
+"""What we know of a person, and when we learned it: the latest word by business time wins, never by arrival."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Self
+
+import orjson
+
+from integration.model.events import Learner
+
+_MAIL_PARTS = 2
+_MAX_EMAIL = 254
+
+
+def normalise_email(value: str | None) -> str | None:
+    """Return the address as it is compared (trimmed, lower case), or None where it can be none."""
+    if value is None:
+        return None
+    email = value.strip().lower()
+    parts = email.split("@")
+    if len(parts) != _MAIL_PARTS or not all(parts) or len(email) > _MAX_EMAIL:
+        return None
+    domain = parts[1]
+    if "." not in domain.strip(".") or domain != domain.strip(".") or ".." in email:
+        return None
+    if any(character.isspace() or ord(character) < ord("!") for character in email):
+        return None
+    return email
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The personal fields of a person, each with the time of the event that said so. Kept sealed."""
+
+    email: str | None = None
+    email_at: datetime | None = None
+    full_name: str | None = None
+    full_name_at: datetime | None = None
+
+    @classmethod
+    def parse(cls, sealed_content: bytes) -> Self:
+        """Read what `dump` wrote."""
+        data = orjson.loads(sealed_content)
+        return cls(
+            email=data.get("email"),
+            email_at=_time(data.get("email_at")),
+            full_name=data.get("full_name"),
+            full_name_at=_time(data.get("full_name_at")),
+        )
+
+    def dump(self) -> bytes:
+        """Return the profile as bytes to seal."""
+        return orjson.dumps(self)
+
+    def with_email(self, email: str, at: datetime) -> "Profile":
+        """Take an e-mail said at `at`, unless a later event said another."""
+        if self.email_at is not None and (at, email) <= (self.email_at, self.email or ""):
+            return self
+        return replace(self, email=email, email_at=at)
+
+    def with_name(self, learner: Learner, at: datetime) -> "Profile":
+        """Take the learner's name said at `at`, unless a later event said another."""
+        name = learner.full_name
+        if not name or (self.full_name_at is not None and (at, name) <= (self.full_name_at, self.full_name or "")):
+            return self
+        return replace(self, full_name=name, full_name_at=at)
+
+    def says_the_same_as(self, other: "Profile") -> bool:
+        """Say whether only the times differ."""
+        return (self.email, self.full_name) == (other.email, other.full_name)
+
+
+def _time(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None

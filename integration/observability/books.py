@@ -1,0 +1,158 @@
+"""What must survive any process is asked of Postgres: do the books balance, what waits, and for how long.
+
+One exporter for all of it, so the figures stay right while workers or the broker are dead (reliability 2.11).
+"""
+
+from collections.abc import Iterator
+from threading import Lock
+from time import monotonic
+from typing import NamedTuple
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from integration.errors import Reason
+from integration.observability.metrics import REGISTRY
+
+FRESH_SECONDS = 5.0
+"""How long figures are served again before Postgres is asked anew: a scraper must not become a load."""
+
+# An event is written when every system its person is routed to has reached the version it led to (rule 24).
+_BOOKS = """
+WITH done AS (
+    SELECT person_id, person_version, count(*) AS events FROM inbox WHERE status = 'done' GROUP BY 1, 2
+), states AS (
+    SELECT d.events, CASE
+        WHEN count(s.id) = 0 THEN 'unaccounted'
+        WHEN bool_and(s.written >= d.person_version) THEN
+            CASE WHEN bool_and(s.reason = %(ignored)s) THEN 'ignored' ELSE 'written' END
+        WHEN bool_or(s.status = 'dead' AND s.written < d.person_version) THEN 'dead'
+        WHEN bool_or(s.status = 'parked' AND s.written < d.person_version) THEN 'parked'
+        ELSE 'waiting' END AS state
+    FROM done d LEFT JOIN sync_state s ON s.subject_id = d.person_id
+    GROUP BY d.person_id, d.person_version, d.events
+)
+SELECT state, sum(events)::bigint FROM states GROUP BY 1
+UNION ALL
+SELECT CASE WHEN status IN ('received', 'claimed', 'enriching') THEN 'waiting' ELSE status END, count(*)
+FROM inbox WHERE status <> 'done' GROUP BY 1
+"""
+
+_DUE = """
+SELECT connection, operation, status, count(*) AS rows,
+       coalesce(max(extract(epoch FROM now() - wanted_since)) FILTER (WHERE status IN ('due', 'sending', 'waiting')), 0)
+         AS oldest
+FROM sync_state WHERE status <> 'in_step' GROUP BY 1, 2, 3
+"""
+
+_INBOX_AGE = """
+SELECT coalesce(max(extract(epoch FROM now() - received_at)), 0)
+FROM inbox WHERE status IN ('received', 'claimed')
+"""
+
+_CALLS = "SELECT connection, operation, outcome, sum(calls)::bigint, sum(seconds) FROM api_calls GROUP BY 1, 2, 3"
+
+
+class Books(NamedTuple):
+    """Where every accepted event is. `unaccounted` is 0 whenever the system is quiet, or we have lost one."""
+
+    accepted: int
+    written: int
+    ignored: int
+    parked: int
+    dead: int
+    waiting: int
+
+    @property
+    def unaccounted(self) -> int:
+        """What was accepted and is in no state."""
+        return self.accepted - (self.written + self.ignored + self.parked + self.dead + self.waiting)
+
+
+def balance(db: Connection) -> Books:
+    """Return the books as one transaction sees them."""
+    accepted = db.exec_driver_sql("SELECT count(*) FROM inbox_keys").scalar_one()
+    sums: dict[str, int] = {}
+    for state, events in db.exec_driver_sql(_BOOKS, {"ignored": Reason.PERSON_IGNORED.value}):
+        sums[state] = sums.get(state, 0) + events
+    return Books(accepted, *(sums.get(state, 0) for state in Books._fields[1:]))
+
+
+class _PostgresCollector:
+    """Asks Postgres at most every FRESH_SECONDS; without Postgres it reports that, and nothing else."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = Lock()
+        self._asked_at = -FRESH_SECONDS
+        self._families: list[Metric] = []
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            if monotonic() - self._asked_at >= FRESH_SECONDS:
+                self._families = self._ask()
+                self._asked_at = monotonic()
+            yield from self._families
+
+    def _ask(self) -> list[Metric]:
+        up = GaugeMetricFamily("coursewire_database_up", "Whether Postgres answered.")
+        try:
+            with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
+                families = [*_books_families(balance(db)), *_due_families(db), *_call_families(db)]
+        except (DBAPIError, TimeoutError):
+            up.add_metric([], 0)
+            return [up]
+        up.add_metric([], 1)
+        return [up, *families]
+
+
+def render(engine: Engine) -> tuple[bytes, str]:
+    """Return the metrics of this process and of Postgres as text, and the text's media type."""
+    registry = _registries.get(engine)
+    if registry is None:
+        registry = CollectorRegistry()
+        registry.register(_PostgresCollector(engine))
+        _registries[engine] = registry
+    return generate_latest(REGISTRY) + generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+_registries: dict[Engine, CollectorRegistry] = {}
+
+
+def _books_families(books: Books) -> list[Metric]:
+    events = GaugeMetricFamily("coursewire_events", "Accepted events by where they are.", labels=["state"])
+    for state, count in zip(Books._fields[1:], books[1:], strict=True):
+        events.add_metric([state], count)
+    accepted = GaugeMetricFamily("coursewire_accepted_events", "Events answered with 202.")
+    accepted.add_metric([], books.accepted)
+    missing = GaugeMetricFamily("coursewire_unaccounted_events", "Accepted events in no state; 0, or one is lost.")
+    missing.add_metric([], books.unaccounted)
+    return [events, accepted, missing]
+
+
+def _due_families(db: Connection) -> list[Metric]:
+    rows = GaugeMetricFamily(
+        "coursewire_sync_rows", "People not in step, by state.", labels=["connection", "operation", "state"]
+    )
+    oldest = GaugeMetricFamily(
+        "coursewire_sync_oldest_seconds", "The longest wait of a person.", labels=["connection", "operation", "state"]
+    )
+    for connection, operation, status, count, age in db.exec_driver_sql(_DUE):
+        rows.add_metric([connection, operation, status], count)
+        oldest.add_metric([connection, operation, status], float(age))
+    inbox = GaugeMetricFamily("coursewire_inbox_oldest_seconds", "The longest wait of an event in the inbox.")
+    inbox.add_metric([], float(db.exec_driver_sql(_INBOX_AGE).scalar_one()))
+    return [rows, oldest, inbox]
+
+
+def _call_families(db: Connection) -> list[Metric]:
+    labels = ["connection", "operation", "outcome"]
+    calls = CounterMetricFamily("coursewire_api_calls", "Calls to other systems.", labels=labels)
+    seconds = CounterMetricFamily("coursewire_api_seconds", "Time those calls took.", labels=labels)
+    for connection, operation, outcome, count, took in db.exec_driver_sql(_CALLS):
+        calls.add_metric([connection, operation, outcome], count)
+        seconds.add_metric([connection, operation, outcome], took)
+    return [calls, seconds]

@@ -1,0 +1,89 @@
+"""Structured logs: an event key `noun.verb_past`, ids, counts. By allow-list: what is not listed is not written."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
+
+# Only these keys leave the process; another one is replaced by its name, so that nobody logs a body by accident.
+ALLOWED = frozenset(
+    """
+    event level timestamp logger exception
+    accepted action after api_version attempt batch calls cause connection connections correlation_id count counts
+    dead due due_at duplicates error exit_code field fields host ids inbox kind late limit limits milliseconds ms name
+    oldest_ms operation outcome outcomes path pid port process queue queues reason records released request requests
+    role rows rule_set seconds signal status system task task_id tasks trouble url_scheme version waiting worker
+    """.split()
+)
+_LONGEST = 500
+
+Processor = structlog.typing.Processor
+
+
+def configure(form: Literal["json", "console"] = "json") -> None:
+    """Send all logs of this process, the libraries' too, to standard error in one form."""
+    shared: list[Processor] = [
+        merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        keep_allowed,
+    ]
+    render: Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, foreign_text, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    # Celery's consumer logs the whole body of a message it cannot place; ours hold ids, a stranger's may not.
+    for name in ("celery.worker.consumer", "celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "tornado", "flower"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.CRITICAL)
+    logging.getLogger("uvicorn.access").disabled = True
+
+
+def keep_allowed(_: object, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Drop keys that are not on the list, and cut long values, so that no line holds a payload."""
+    kept = {key: _short(value) for key, value in entry.items() if key in ALLOWED or key.startswith("_")}
+    dropped = sorted(set(entry) - set(kept))
+    if dropped:
+        kept["fields"] = dropped
+    return kept
+
+
+def foreign_text(_: object, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep a library's line to its first line; its values are not ours to vouch for."""
+    entry["event"] = str(entry.get("event", "")).splitlines()[0][:200] if entry.get("event") else ""
+    return entry
+
+
+def bind(**ids: str) -> None:
+    """Add ids to every line of this task."""
+    bind_contextvars(**ids)
+
+
+def clear() -> None:
+    """Forget the ids of the last task."""
+    clear_contextvars()
+
+
+def _short(value: object) -> object:
+    return value[:_LONGEST] if isinstance(value, str) and len(value) > _LONGEST else value

@@ -1,0 +1,245 @@
+"""What the program does with an event, in order. Read this page first.
+
+    claim      take the rows with a lease and commit, so that nobody else works on them
+    translate  each payload into canonical events; what cannot be is settled with its reason
+    record     ONE transaction: who it is about, the facts, the person's version, what is due where
+    ring       whoever writes to the systems concerned
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from integration import identity
+from integration.config import Config
+from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason, Rejected
+from integration.identity import Sighting
+from integration.model.events import LearningEvent
+from integration.ports import Inbound
+from integration.security.seal import IndexKeys, KeyRing
+from integration.storage import audit, courses, events, inbox, people, sync_state
+from integration.storage.courses import CourseSeen
+from integration.storage.events import Fact
+from integration.storage.inbox import Claimed, Settled
+from integration.storage.sync_state import BACKFILL, LIVE, Want
+
+log = structlog.get_logger(__name__)
+
+CONTACT = "contact"
+WRITE_CONTACT = "contact.upsert"
+"""The operation that brings a CRM contact in step with a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """An inbox row and the events its payload holds."""
+
+    row: Claimed
+    events: tuple[LearningEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one batch led to: outcomes per row, systems to ring, parked rows that may go on."""
+
+    outcomes: list[Settled]
+    due_at: frozenset[str]
+    released: list[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Everything a batch needs; built once per process by the composition root.
+
+    `nightly` says when a nightly flow into a connection is due next.
+    """
+
+    engine: Engine
+    config: Config
+    inbound: Mapping[str, Inbound]
+    ring: KeyRing
+    keys: IndexKeys
+    nightly: Callable[[str], datetime]
+
+    def sync(self, kind: str, ids: Sequence[int]) -> Recorded:
+        """Take inbox rows of one kind all the way to what is due; return what that led to.
+
+        Raises what the database raises when it is away; the rows are then given back or taken back by the sweeper.
+        """
+        lease = uuid4()
+        with self.engine.begin() as db:
+            claimed = inbox.claim(db, kind, ids, lease)
+        if not claimed:
+            return Recorded([], frozenset(), [])
+        try:
+            return self._work(claimed, lease)
+        except OperationalError:
+            with suppress(DBAPIError), self.engine.begin() as db:
+                inbox.give_back(db, lease)
+            raise
+
+    def _work(self, claimed: list[Claimed], lease: UUID) -> Recorded:
+        translated, settled = self._translate(claimed)
+        recorded = self._record(translated, settled, lease)
+        log.info(
+            "sync.done",
+            rows=len(claimed),
+            requests=sorted({row.request_id for row in claimed})[:20],
+            outcomes=_counts(recorded.outcomes),
+            due_at=sorted(recorded.due_at),
+        )
+        return recorded
+
+    def _translate(self, claimed: Iterable[Claimed]) -> tuple[list[Translated], list[Settled]]:
+        translated, settled = [], []
+        for row in claimed:
+            try:
+                translated.append(Translated(row, self._events_of(row)))
+            except CoursewireError as error:
+                settled.append(Settled(row.id, _state_after(error), error.reason, error.detail or None))
+            except Exception:  # a connector's bug must not sink the batch, and must be seen
+                log.exception("translate.failed", inbox=row.id, connection=row.connection)
+                settled.append(Settled(row.id, "dead", Reason.INTERNAL_ERROR, "the connector could not read it"))
+        return translated, settled
+
+    def _events_of(self, row: Claimed) -> tuple[LearningEvent, ...]:
+        system = self.inbound.get(row.connection)
+        if system is None:
+            raise NeedsAttention(Reason.CONNECTION_REMOVED, "the connection is not in the connections file any more")
+        if row.payload is None:
+            raise Rejected(Reason.INTERNAL_ERROR, "the payload was purged")
+        payload = self.ring.open(row.payload, inbox.payload_context(row.connection, row.request_id))
+        return tuple(system.translate(payload))
+
+    def _record(self, translated: list[Translated], settled: list[Settled], lease: UUID) -> Recorded:
+        """Record a batch in one transaction; one that the database refuses is halved until the bad row is alone."""
+        try:
+            with self.engine.begin() as db:
+                outcomes, wants, released = self._apply(db, translated)
+                inbox.settle(db, lease, [*settled, *outcomes])
+        except OperationalError:
+            raise
+        except Exception as error:
+            if not translated:
+                raise
+            log.warning("record.refused", rows=len(translated), error=type(error).__name__)
+            if len(translated) == 1:
+                row = translated[0].row
+                log.exception("record.failed", inbox=row.id, connection=row.connection)
+                dead = Settled(row.id, "dead", Reason.INTERNAL_ERROR, f"it could not be recorded: {type(error).__name__}")
+                return self._record([], [*settled, dead], lease)
+            middle = len(translated) // 2
+            first = self._record(translated[:middle], settled, lease)
+            second = self._record(translated[middle:], [], lease)
+            return _joined(first, second)
+        return Recorded([*settled, *outcomes], frozenset(want.connection for want in wants), released)
+
+    def _apply(
+        self, db: Connection, batch: Sequence[Translated]
+    ) -> tuple[list[Settled], list[Want], list[tuple[int, str]]]:
+        if not batch:
+            return [], [], []
+        sightings = [Sighting(item.row.connection, event) for item in batch for event in item.events]
+        owners = [item for item in batch for _ in item.events]
+        who = identity.identify(db, sightings, self.ring, self.keys)
+
+        facts = [
+            self._fact(item.row, sighting, person)
+            for item, sighting, person in zip(owners, sightings, who.found, strict=True)
+            if isinstance(person, int)
+        ]
+        courses.see(db, _courses(facts))
+        news = events.append(db, facts) | who.readdressed
+        people.bump(db, news)
+
+        wants = [want for fact in facts if fact.person_id in news for want in self._wants(fact)]
+        sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
+        for person_id in sorted(who.email_conflicts):
+            audit.append(
+                db, actor="coursewire", action="email.change", outcome="parked", subject=("person", person_id)
+            )
+        released = inbox.release(db, identity.released_keys(who, self.keys))
+        return self._outcomes(batch, owners, sightings, who.found, news), wants, released
+
+    def _fact(self, row: Claimed, sighting: Sighting, person_id: int) -> Fact:
+        return Fact(
+            inbox_id=row.id,
+            connection=row.connection,
+            person_id=person_id,
+            learner=identity.learner_key(sighting, self.keys),
+            event=sighting.event,
+            received_at=row.received_at,
+            origin=row.origin,
+        )
+
+    def _wants(self, fact: Fact) -> list[Want]:
+        wants = []
+        for route in self.config.routes_from(fact.connection):
+            pace = route.flows.get(fact.event.type.flow)
+            if pace == "realtime":
+                lane = LIVE if fact.origin == "live" else BACKFILL
+                wants.append(Want(route.target, fact.person_id, lane))
+            elif pace == "nightly":
+                wants.append(Want(route.target, fact.person_id, BACKFILL, self.nightly(route.target)))
+        return wants
+
+    def _outcomes(
+        self,
+        batch: Sequence[Translated],
+        owners: Sequence[Translated],
+        sightings: Sequence[Sighting],
+        found: Sequence[int | NeedsAttention],
+        news: set[int],
+    ) -> list[Settled]:
+        """Return one outcome per row: a row of several events is only done when none of them is parked."""
+        outcomes: dict[int, Settled] = {}
+        for item, sighting, person in zip(owners, sightings, found, strict=True):
+            row_id = item.row.id
+            if isinstance(person, NeedsAttention):
+                waits = tuple(identity.park_keys(sighting, self.keys))
+                outcomes[row_id] = Settled(row_id, "parked", person.reason, person.detail, park_keys=waits)
+            elif row_id not in outcomes:
+                routed = any(sighting.event.type.flow in r.flows for r in self.config.routes_from(sighting.connection))
+                reason = Reason.APPLIED if person in news else Reason.DUPLICATE_FACT
+                outcomes[row_id] = (
+                    Settled(row_id, "done", reason, person_id=person)
+                    if routed
+                    else Settled(row_id, "ignored", Reason.NO_ROUTE, person_id=person)
+                )
+        for item in batch:
+            outcomes.setdefault(item.row.id, Settled(item.row.id, "ignored", Reason.UNKNOWN_TYPE))
+        return list(outcomes.values())
+
+
+def _state_after(error: CoursewireError) -> str:
+    if isinstance(error, Ignored):
+        return "ignored"
+    return "parked" if isinstance(error, NeedsAttention) else "dead"
+
+
+def _courses(facts: Iterable[Fact]) -> list[CourseSeen]:
+    return [
+        CourseSeen(fact.connection, course.id, course.name, fact.event.course_version, fact.occurred_at)
+        for fact in facts
+        if (course := fact.event.course) is not None
+    ]
+
+
+def _counts(outcomes: Iterable[Settled]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for outcome in outcomes:
+        key = f"{outcome.status}:{outcome.reason}"
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def _joined(first: Recorded, second: Recorded) -> Recorded:
+    return Recorded(
+        first.outcomes + second.outcomes, first.due_at | second.due_at, first.released + second.released
+    )

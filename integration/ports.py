@@ -1,0 +1,71 @@
+"""What a connector must be able to do: the seam between our pipeline and every outside system."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from integration.model.contacts import Answer, ContactWrite, RemoteContact
+from integration.model.events import Kind, LearningEvent
+
+
+class Capabilities(NamedTuple):
+    """What a system can do, declared as data so that the pipeline needs no `if system ==`."""
+
+    receives_webhooks: bool = False
+    holds_contacts: bool = False
+    batch_size: int = 100
+
+
+class Received(NamedTuple):
+    """One event as it came in: the sender's id for it, the task it is for, its raw bytes."""
+
+    external_id: str
+    kind: Kind
+    payload: bytes
+
+
+class Inbound(Protocol):
+    """A system that sends webhooks. Both methods before the commit are pure and quick."""
+
+    def verify(self, method: str, url: str, headers: Mapping[str, str], raw: bytes) -> None:
+        """Prove that `raw` came from the system, or raise Refused (401). Header names are lower case."""
+
+    def split(self, headers: Mapping[str, str], raw: bytes) -> list[Received]:
+        """Return the events in a request, or raise Refused (400) where it is no request at all."""
+
+    def translate(self, payload: bytes) -> list[LearningEvent]:
+        """Return the canonical events of one payload; raises Ignored or Rejected, never anything else."""
+
+
+class ContactStore(Protocol):
+    """A CRM. Each method is one request for at most `capabilities.batch_size` records.
+
+    Raises RetryLater, UnknownOutcome, BatchRejected, ConnectionBroken or Rejected for the whole batch.
+    """
+
+    capabilities: Capabilities
+
+    def read(self, by: str | None, values: Sequence[str], fields: Sequence[str]) -> dict[str, RemoteContact]:
+        """Return the contacts found, by the value asked for; `by` is a unique property, None the CRM's id."""
+
+    def update(self, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
+        """Write to known ids; the answer is keyed by trace. A write with no answer was not written."""
+
+    def upsert(self, by: str, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
+        """Create or update by the unique property `by`; keyed by trace like `update`."""
+
+
+class Doctor(Protocol):
+    """A system that can be asked whether our credentials and permissions suffice."""
+
+    def check(self) -> list["Finding"]:
+        """Return what is right and what is not, without changing anything; never raises for a bad answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `coursewire check`."""
+
+    ok: bool
+    what: str
+    advice: str = ""

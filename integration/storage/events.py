@@ -1,0 +1,160 @@
+"""Facts, append only, and what they add up to: one row per person and subject."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from integration.model.events import EventType, LearningEvent
+
+# What decides a standing; the rest (enrolled, progress, assessments) is kept beside it and never changes it.
+STANDING_TYPES = (
+    EventType.COURSE_COMPLETED,
+    EventType.ENROLLMENT_CANCELLED,
+    EventType.CERTIFICATION_ISSUED,
+    EventType.CERTIFICATION_EXPIRED,
+    EventType.CERTIFICATION_REVOKED,
+)
+
+_APPEND = """
+WITH incoming AS (
+    SELECT * FROM unnest(
+        %(fact_key)s::bytea[], %(content_hash)s::bytea[], %(connection)s::text[], %(type)s::text[],
+        %(rank)s::smallint[], %(person_id)s::bigint[], %(subject_type)s::text[], %(subject_id)s::text[],
+        %(subject_name)s::text[], %(course_id)s::text[], %(course_name)s::text[], %(product)s::text[],
+        %(score)s::float8[], %(score_max)s::float8[], %(passed)s::bool[], %(progress)s::float8[],
+        %(attempt)s::text[], %(expires_at)s::timestamptz[], %(occurred_at)s::timestamptz[], %(clamped)s::bool[],
+        %(origin)s::text[], %(inbox_id)s::bigint[]
+    ) AS t(fact_key, content_hash, connection, type, rank, person_id, subject_type, subject_id, subject_name,
+           course_id, course_name, product, score, score_max, passed, progress, attempt, expires_at, occurred_at,
+           clamped, origin, inbox_id)
+), fresh AS (
+    SELECT i.* FROM incoming i
+    WHERE NOT EXISTS (SELECT FROM events e WHERE e.fact_key = i.fact_key AND e.content_hash = i.content_hash)
+)
+INSERT INTO events (fact_key, content_hash, revision, connection, type, rank, person_id, person_version,
+                    subject_type, subject_id, subject_name, course_id, course_name, product, score, score_max,
+                    passed, progress, attempt, expires_at, occurred_at, clamped, origin, inbox_id)
+SELECT f.fact_key, f.content_hash,
+       coalesce((SELECT max(revision) FROM events e WHERE e.fact_key = f.fact_key), 0)
+         + row_number() OVER (PARTITION BY f.fact_key ORDER BY f.inbox_id),
+       f.connection, f.type, f.rank, f.person_id, p.version + 1, f.subject_type, f.subject_id, f.subject_name,
+       f.course_id, f.course_name, f.product, f.score, f.score_max, f.passed, f.progress, f.attempt, f.expires_at,
+       f.occurred_at, f.clamped, f.origin, f.inbox_id
+FROM fresh f JOIN people p ON p.id = f.person_id
+RETURNING inbox_id, person_id
+"""
+
+# The latest word per person and subject, by business time and never by arrival (rule 6). Courses that replaced one
+# another count as one: the lineage is named by its newest course.
+_STANDINGS = """
+WITH RECURSIVE lineage AS (
+    SELECT id, connection, external_id, external_id AS head, replaced_by FROM courses
+    WHERE replaced_by IS NULL
+  UNION ALL
+    SELECT c.id, c.connection, c.external_id, l.head, c.replaced_by
+    FROM courses c JOIN lineage l ON c.replaced_by = l.id
+)
+SELECT DISTINCT ON (e.person_id, e.connection, e.subject_type, subject)
+       e.person_id, e.connection, e.type, e.subject_type, coalesce(l.head, e.subject_id) AS subject,
+       e.subject_name, e.product, e.passed, e.expires_at, e.occurred_at, e.fact_key
+FROM events e
+LEFT JOIN lineage l ON e.subject_type = 'course' AND l.connection = e.connection AND l.external_id = e.subject_id
+WHERE e.person_id = ANY(%(ids)s::bigint[]) AND e.type = ANY(%(types)s::text[])
+ORDER BY e.person_id, e.connection, e.subject_type, subject,
+         e.occurred_at DESC, e.rank DESC, e.fact_key DESC, e.content_hash DESC
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """An event of a known person, ready to append. `occurred_at` is clamped to the arrival (rule 6)."""
+
+    inbox_id: int
+    connection: str
+    person_id: int
+    learner: str
+    event: LearningEvent
+    received_at: datetime
+    origin: str = "live"
+
+    @property
+    def clamped(self) -> bool:
+        """Whether the sender dated it in the future."""
+        return self.event.occurred_at > self.received_at
+
+    @property
+    def occurred_at(self) -> datetime:
+        """When it happened, as far as that is possible."""
+        return min(self.event.occurred_at, self.received_at)
+
+
+class Standing(NamedTuple):
+    """The latest word on one subject of one person."""
+
+    person_id: int
+    connection: str
+    type: str
+    subject_type: str
+    subject: str
+    subject_name: str | None
+    product: str | None
+    passed: bool | None
+    expires_at: datetime | None
+    occurred_at: datetime
+    fact_key: bytes
+
+
+def append(db: Connection, facts: Sequence[Fact]) -> set[int]:
+    """Append what is new and return the ids of the people it is about; their rows must be held by the caller.
+
+    The same content again is no news; another content under the same key is a new revision.
+    """
+    distinct: dict[tuple[bytes, bytes], Fact] = {}
+    for fact in facts:
+        key = fact.event.fact_key(fact.connection, fact.learner)
+        distinct.setdefault((key, fact.event.content_hash()), fact)
+    if not distinct:
+        return set()
+    rows = [_row(key, content, fact) for (key, content), fact in sorted(distinct.items(), key=lambda item: item[0])]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return {row.person_id for row in db.exec_driver_sql(_APPEND, columns)}
+
+
+def standings(db: Connection, ids: Iterable[int]) -> dict[int, list[Standing]]:
+    """Return what decides each person's fields."""
+    values = {"ids": sorted(set(ids)), "types": [t.value for t in STANDING_TYPES]}
+    found: dict[int, list[Standing]] = {}
+    for row in db.exec_driver_sql(_STANDINGS, values):
+        found.setdefault(row.person_id, []).append(Standing(*row))
+    return found
+
+
+def _row(key: bytes, content: bytes, fact: Fact) -> dict[str, Any]:
+    event = fact.event
+    return {
+        "fact_key": key,
+        "content_hash": content,
+        "connection": fact.connection,
+        "type": event.type.value,
+        "rank": event.type.rank,
+        "person_id": fact.person_id,
+        "subject_type": event.subject.type,
+        "subject_id": event.subject.id,
+        "subject_name": event.subject.name,
+        "course_id": event.course.id if event.course else None,
+        "course_name": event.course.name if event.course else None,
+        "product": event.product,
+        "score": event.score,
+        "score_max": event.score_max,
+        "passed": event.passed,
+        "progress": event.progress,
+        "attempt": event.attempt,
+        "expires_at": event.expires_at,
+        "occurred_at": fact.occurred_at,
+        "clamped": fact.clamped,
+        "origin": fact.origin,
+        "inbox_id": fact.inbox_id,
+    }

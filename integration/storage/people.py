@@ -1,0 +1,179 @@
+"""People and what other systems call them: set-based reads and writes for a batch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from sqlalchemy import Connection
+
+from integration.model.people import Profile
+from integration.security.seal import IndexKeys, KeyRing
+
+_SERIALISE = """
+SELECT pg_advisory_xact_lock(k) FROM unnest(%(keys)s::bigint[]) AS k
+"""
+
+_BY_LINK = """
+SELECT l.connection, l.external_id, l.object_id
+FROM links l JOIN unnest(%(connection)s::text[], %(external_id)s::text[]) AS t(connection, external_id)
+     ON l.connection = t.connection AND l.object_type = %(object_type)s AND l.external_id = t.external_id
+"""
+
+_BY_EMAIL = "SELECT id, email_key FROM people WHERE email_key = ANY(%(keys)s::bytea[])"
+
+_LINKED = """
+SELECT object_id, connection, external_id, object_type FROM links
+WHERE object_id = ANY(%(ids)s::bigint[]) AND object_type = ANY(%(object_types)s::text[]) AND moved_to IS NULL
+ORDER BY created_at, connection, external_id
+"""
+
+_LOAD = """
+SELECT id, version, profile, attention FROM people
+WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id
+"""
+
+_NEW_IDS = "SELECT nextval(pg_get_serial_sequence('people', 'id')) FROM generate_series(1, %(count)s)"
+
+_INSERT = """
+INSERT INTO people (id, profile, email_key)
+SELECT * FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[])
+"""
+
+_UPDATE = """
+UPDATE people p SET profile = t.profile, email_key = t.email_key, attention = t.attention
+FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[], %(attention)s::text[])
+     AS t(id, profile, email_key, attention)
+WHERE p.id = t.id
+"""
+
+_LINK = """
+INSERT INTO links (connection, object_type, external_id, object_id)
+SELECT * FROM unnest(%(connection)s::text[], %(object_type)s::text[], %(external_id)s::text[], %(object_id)s::bigint[])
+ORDER BY 1, 2, 3
+ON CONFLICT (connection, object_type, external_id) DO NOTHING
+"""
+
+_BUMP = """
+UPDATE people p
+SET version = version + 1,
+    next_transition_at = (SELECT min(e.expires_at) FROM events e
+                          WHERE e.person_id = p.id AND e.expires_at > now())
+WHERE id = ANY(%(ids)s::bigint[])
+"""
+
+_DUE_TRANSITIONS = """
+SELECT id FROM people WHERE next_transition_at <= now() ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+
+
+def profile_context(person_id: int) -> str:
+    """Return the context a person's profile is sealed for."""
+    return f"people.profile:{person_id}"
+
+
+@dataclass(slots=True)
+class Person:
+    """A person as one transaction sees and changes them."""
+
+    id: int
+    version: int
+    profile: Profile
+    attention: str | None = None
+    is_new: bool = False
+    is_changed: bool = False
+
+
+def serialise(db: Connection, names: Iterable[str]) -> None:
+    """Hold these names until the transaction ends, so that two workers never decide about one person at once.
+
+    Sorted, so that two workers cannot wait for each other; taken before any row is locked.
+    """
+    keys = sorted({int.from_bytes(sha256(name.encode()).digest()[:8], "big", signed=True) for name in names})
+    db.exec_driver_sql(_SERIALISE, {"keys": keys})
+
+
+def by_link(db: Connection, object_type: str, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Return our id for each (connection, external id) that is linked."""
+    values = {
+        "object_type": object_type,
+        "connection": [connection for connection, _ in names],
+        "external_id": [external_id for _, external_id in names],
+    }
+    return {(row.connection, row.external_id): row.object_id for row in db.exec_driver_sql(_BY_LINK, values)}
+
+
+def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str, int]:
+    """Return the person each of these normalised addresses belongs to."""
+    candidates = {key: email for email in emails for key in keys.candidates("email", email)}
+    if not candidates:
+        return {}
+    rows = db.exec_driver_sql(_BY_EMAIL, {"keys": sorted(candidates)})
+    return {candidates[bytes(row.email_key)]: row.id for row in rows}
+
+
+def linked(
+    db: Connection, ids: Iterable[int], object_types: Sequence[str]
+) -> dict[int, list[tuple[str, str, str]]]:
+    """Return (connection, external id, object type) of each person, the oldest link first."""
+    found: dict[int, list[tuple[str, str, str]]] = {}
+    for row in db.exec_driver_sql(_LINKED, {"ids": sorted(set(ids)), "object_types": list(object_types)}):
+        found.setdefault(row.object_id, []).append((row.connection, row.external_id, row.object_type))
+    return found
+
+
+def load(db: Connection, ids: Iterable[int], ring: KeyRing, *, lock: bool = False) -> dict[int, Person]:
+    """Return people by id; with `lock`, hold their rows, taken in id order.
+
+    Raises NeedsAttention(SEAL_KEY_MISSING) where a profile cannot be opened.
+    """
+    rows = db.exec_driver_sql(_LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))})
+    return {
+        row.id: Person(row.id, row.version, _profile(row.id, row.profile, ring), row.attention) for row in rows
+    }
+
+
+def new_ids(db: Connection, count: int) -> list[int]:
+    """Return `count` ids for people to come; an id must be known before what is personal is sealed."""
+    return [row[0] for row in db.exec_driver_sql(_NEW_IDS, {"count": count})] if count else []
+
+
+def save(db: Connection, people: Iterable[Person], ring: KeyRing, keys: IndexKeys) -> None:
+    """Insert the new and update the changed ones, in id order."""
+    for is_new, sql in ((True, _INSERT), (False, _UPDATE)):
+        chosen = sorted((p for p in people if p.is_changed and p.is_new is is_new), key=lambda person: person.id)
+        if not chosen:
+            continue
+        values: dict[str, list[object]] = {
+            "id": [p.id for p in chosen],
+            "profile": [ring.seal(p.profile.dump(), profile_context(p.id)) for p in chosen],
+            "email_key": [keys.newest("email", p.profile.email) if p.profile.email else None for p in chosen],
+            "attention": [p.attention for p in chosen],
+        }
+        db.exec_driver_sql(sql, values)
+
+
+def link(db: Connection, object_type: str, names: Mapping[tuple[str, str], int]) -> None:
+    """Remember what other systems call our objects; a name that is taken stays as it is."""
+    if not names:
+        return
+    values = {
+        "connection": [connection for connection, _ in names],
+        "object_type": [object_type] * len(names),
+        "external_id": [external_id for _, external_id in names],
+        "object_id": list(names.values()),
+    }
+    db.exec_driver_sql(_LINK, values)
+
+
+def bump(db: Connection, ids: Iterable[int]) -> None:
+    """Count a change of these people, whose rows the caller holds; look up their next expiry on the way."""
+    db.exec_driver_sql(_BUMP, {"ids": sorted(set(ids))})
+
+
+def due_transitions(db: Connection, *, limit: int) -> list[int]:
+    """Return, locked, people whose projection changes by the clock alone (a certificate expired)."""
+    return [row.id for row in db.exec_driver_sql(_DUE_TRANSITIONS, {"limit": limit})]
+
+
+def _profile(person_id: int, sealed: bytes | None, ring: KeyRing) -> Profile:
+    return Profile.parse(ring.open(sealed, profile_context(person_id))) if sealed else Profile()

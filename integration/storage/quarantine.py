@@ -1,0 +1,53 @@
+"""Properties the other side refuses: left out for a connection, tried again from time to time (rule 22)."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from integration.errors import Reason
+
+RETRY_SECONDS = 3600
+"""How long a refused property is left out before it is tried again."""
+
+_ADD = """
+INSERT INTO quarantined_fields AS q (connection, object_type, field, reason, retry_at)
+SELECT %(connection)s, %(object_type)s, f, %(reason)s, now() + %(seconds)s * interval '1 second'
+FROM unnest(%(fields)s::text[]) AS f ORDER BY f
+ON CONFLICT (connection, object_type, field) DO UPDATE SET retry_at = excluded.retry_at, reason = excluded.reason
+RETURNING field, (xmax = 0) AS fresh
+"""
+
+_HELD = """
+SELECT field FROM quarantined_fields
+WHERE connection = %(connection)s AND object_type = %(object_type)s AND retry_at > now()
+"""
+
+_DROP = """
+DELETE FROM quarantined_fields WHERE connection = %(connection)s AND object_type = %(object_type)s
+  AND retry_at <= now() AND field = ANY(%(fields)s::text[])
+RETURNING field
+"""
+
+
+def add(db: Connection, connection: str, object_type: str, fields: Iterable[str], reason: Reason) -> list[str]:
+    """Leave these properties out from now on; return the ones that were not left out before."""
+    values = {
+        "connection": connection,
+        "object_type": object_type,
+        "reason": reason.value,
+        "fields": sorted(set(fields)),
+        "seconds": RETRY_SECONDS,
+    }
+    return [row.field for row in db.exec_driver_sql(_ADD, values) if row.fresh]
+
+
+def held(db: Connection, connection: str, object_type: str) -> frozenset[str]:
+    """Return the properties to leave out now."""
+    rows = db.exec_driver_sql(_HELD, {"connection": connection, "object_type": object_type})
+    return frozenset(row.field for row in rows)
+
+
+def drop(db: Connection, connection: str, object_type: str, accepted: Iterable[str]) -> list[str]:
+    """Forget the ones whose time was up and which were accepted again; return them."""
+    values = {"connection": connection, "object_type": object_type, "fields": sorted(set(accepted))}
+    return [row.field for row in db.exec_driver_sql(_DROP, values)]

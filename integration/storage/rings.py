@@ -1,0 +1,59 @@
+"""Who was told about due work, and who is at it (rule 21).
+
+One outstanding ring per connection and operation, so that a backlog is not announced a thousand times; one drain at
+work, so that a burst is written in full batches instead of many small ones.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+UNHEARD_SECONDS = 10
+"""A ring that nobody answered by then is lost."""
+DRAIN_SECONDS = 120
+"""Lease of a drain, renewed with every batch."""
+
+_RING = """
+INSERT INTO rings AS r (connection, operation, rung_at) VALUES (%(connection)s, %(operation)s, now())
+ON CONFLICT (connection, operation) DO UPDATE SET rung_at = now()
+WHERE r.rung_at IS NULL OR r.rung_at < now() - %(unheard)s * interval '1 second'
+RETURNING 1
+"""
+
+_START = """
+INSERT INTO rings AS r (connection, operation, lease, lease_until)
+VALUES (%(connection)s, %(operation)s, %(lease)s, now() + %(seconds)s * interval '1 second')
+ON CONFLICT (connection, operation) DO UPDATE
+SET rung_at = NULL, lease = excluded.lease, lease_until = excluded.lease_until
+WHERE r.lease IS NULL OR r.lease = excluded.lease OR r.lease_until < now()
+RETURNING 1
+"""
+
+_HEAR = "UPDATE rings SET rung_at = NULL WHERE connection = %(connection)s AND operation = %(operation)s"
+
+_STOP = """
+UPDATE rings SET lease = NULL, lease_until = NULL
+WHERE connection = %(connection)s AND operation = %(operation)s AND lease = %(lease)s
+"""
+
+
+def ring(db: Connection, connection: str, operation: str) -> bool:
+    """Say whether the caller should ring: nobody has, or nobody heard."""
+    values = {"connection": connection, "operation": operation, "unheard": UNHEARD_SECONDS}
+    return db.exec_driver_sql(_RING, values).first() is not None
+
+
+def hear(db: Connection, connection: str, operation: str) -> None:
+    """Note that the ring was heard, so that the next one may be rung."""
+    db.exec_driver_sql(_HEAR, {"connection": connection, "operation": operation})
+
+
+def start(db: Connection, connection: str, operation: str, lease: UUID) -> bool:
+    """Become the drain, or stay it for another while; False where another one is at work."""
+    values = {"connection": connection, "operation": operation, "lease": lease, "seconds": DRAIN_SECONDS}
+    return db.exec_driver_sql(_START, values).first() is not None
+
+
+def stop(db: Connection, connection: str, operation: str, lease: UUID) -> None:
+    """Stop being the drain."""
+    db.exec_driver_sql(_STOP, {"connection": connection, "operation": operation, "lease": lease})

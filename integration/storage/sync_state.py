@@ -1,0 +1,239 @@
+"""What each system should hold of each person: due while wanted > written (architecture section 3).
+
+`want` is called with the person's row held; `claim`, `settle` and `expire` by flushes and the sweeper.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from integration.errors import Reason
+
+LIVE, BACKFILL = 0, 1
+"""Lanes: live goes first, and a live want lifts a backfill one (rule 4)."""
+
+LEASE_SECONDS = 120
+"""More than twice what the calls of one batch may take together (rule 2); see `delivery.policy.CALL_SECONDS`."""
+
+DEATHS_ALONE = 3
+
+_WANT = """
+INSERT INTO sync_state AS s (connection, object_type, operation, subject_id, wanted, lane, not_before)
+SELECT t.connection, %(object_type)s, %(operation)s, t.person_id, p.version, t.lane, coalesce(t.not_before, now())
+FROM unnest(%(connection)s::text[], %(person_id)s::bigint[], %(lane)s::smallint[], %(not_before)s::timestamptz[])
+     AS t(connection, person_id, lane, not_before)
+JOIN people p ON p.id = t.person_id
+ORDER BY t.connection, t.person_id
+ON CONFLICT (connection, object_type, operation, subject_id) DO UPDATE SET
+    wanted = greatest(s.wanted, excluded.wanted),
+    lane = CASE WHEN s.status = 'in_step' THEN excluded.lane ELSE least(s.lane, excluded.lane) END,
+    wanted_since = CASE WHEN s.status = 'in_step' THEN now() ELSE s.wanted_since END,
+    attempts = CASE WHEN s.status IN ('in_step', 'dead') THEN 0 ELSE s.attempts END,
+    not_before = CASE WHEN s.status = 'parked' AND s.not_before IS NULL THEN NULL
+                      ELSE least(s.not_before, excluded.not_before) END,
+    status = CASE WHEN s.status = 'sending' OR (s.status = 'parked' AND s.not_before IS NULL) THEN s.status
+                  ELSE 'due' END
+"""
+
+_CLAIM = """
+WITH picked AS (
+    SELECT id FROM sync_state
+    WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
+      AND not_before <= now() AND ((max_batch IS NULL) = (%(suspects)s::int IS NULL))
+      AND (max_batch IS NULL OR max_batch <= %(suspects)s)
+    ORDER BY lane, not_before, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE sync_state s
+SET status = 'sending', lease = %(lease)s, lease_until = now() + %(seconds)s * interval '1 second',
+    attempts = attempts + 1, claimed_with = (SELECT count(*) FROM picked)
+FROM picked WHERE s.id = picked.id
+RETURNING s.id, s.subject_id, s.wanted, s.written, s.attempts, s.lane, s.remote_id, s.remote_values, s.max_batch,
+          s.wanted_since
+"""
+
+_SUSPECTS = """
+SELECT min(max_batch) FROM sync_state
+WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
+  AND not_before <= now() AND max_batch IS NOT NULL
+"""
+
+_SETTLE = """
+UPDATE sync_state s SET
+    written = greatest(s.written, coalesce(t.written, s.written)),
+    status = CASE WHEN t.status = 'in_step' AND s.wanted > t.written THEN 'due' ELSE t.status END,
+    not_before = CASE WHEN t.status = 'in_step' AND s.wanted > t.written THEN now()
+                      WHEN t.after IS NOT NULL THEN now() + t.after * interval '1 second' END,
+    wanted_since = CASE WHEN t.status = 'in_step' AND s.wanted > t.written THEN now() ELSE s.wanted_since END,
+    reason = t.reason, detail = t.detail, attempts = CASE WHEN t.attempt_counts THEN s.attempts ELSE s.attempts - 1 END,
+    max_batch = t.max_batch, deaths = CASE WHEN t.status = 'in_step' THEN 0 ELSE s.deaths END,
+    remote_id = CASE WHEN t.forget THEN t.remote_id ELSE coalesce(t.remote_id, s.remote_id) END,
+    remote_values = CASE WHEN t.forget THEN NULL ELSE coalesce(t.remote_values, s.remote_values) END,
+    remote_at = CASE WHEN t.remote_values IS NULL THEN s.remote_at ELSE now() END,
+    remote_origin = coalesce(t.remote_origin, s.remote_origin),
+    written_at = CASE WHEN t.remote_origin = 'sent' THEN now() ELSE s.written_at END,
+    rule_set = %(rule_set)s, lease = NULL, lease_until = NULL
+FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(detail)s::text[], %(written)s::bigint[],
+            %(after)s::float8[], %(attempt_counts)s::bool[], %(max_batch)s::smallint[], %(forget)s::bool[],
+            %(remote_id)s::text[], %(remote_values)s::bytea[], %(remote_origin)s::text[])
+     AS t(id, status, reason, detail, written, after, attempt_counts, max_batch, forget, remote_id, remote_values,
+          remote_origin)
+WHERE s.id = t.id AND s.status = 'sending' AND s.lease = %(lease)s
+RETURNING s.id
+"""
+
+# A late finish changes no state, but what it created must be known to the next claimant (rule 3).
+_LATE = """
+UPDATE sync_state s SET remote_id = coalesce(s.remote_id, t.remote_id)
+FROM unnest(%(id)s::bigint[], %(remote_id)s::text[]) AS t(id, remote_id)
+WHERE s.id = t.id AND t.remote_id IS NOT NULL
+"""
+
+# A lost lease is an unknown outcome: what we believe the other side holds is void (rule 2).
+_EXPIRE = """
+UPDATE sync_state
+SET status = CASE WHEN claimed_with = 1 AND deaths + 1 >= %(deaths)s THEN 'dead' ELSE 'due' END,
+    not_before = CASE WHEN claimed_with = 1 AND deaths + 1 >= %(deaths)s THEN NULL ELSE now() END,
+    reason = CASE WHEN claimed_with = 1 AND deaths + 1 >= %(deaths)s THEN %(crash_loop)s ELSE %(expired)s END,
+    deaths = deaths + (claimed_with = 1)::int, max_batch = greatest(1, claimed_with / 2),
+    remote_values = NULL, lease = NULL, lease_until = NULL
+WHERE id IN (SELECT id FROM sync_state WHERE status = 'sending' AND lease_until < now()
+             ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
+RETURNING id, status
+"""
+
+_DUE = """
+SELECT count(*) FROM (
+    SELECT FROM sync_state WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
+      AND not_before <= now() LIMIT %(limit)s) AS due
+"""
+
+
+_HOLDERS = """
+SELECT connection, subject_id FROM sync_state
+WHERE subject_id = ANY(%(ids)s::bigint[]) AND operation = %(operation)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A person some system should hear about; `not_before` None = now."""
+
+    connection: str
+    person_id: int
+    lane: int = LIVE
+    not_before: datetime | None = None
+
+
+class Claimed(NamedTuple):
+    """A row as claimed; `remote_values` is still sealed."""
+
+    id: int
+    person_id: int
+    wanted: int
+    written: int
+    attempts: int
+    lane: int
+    remote_id: str | None
+    remote_values: bytes | None
+    max_batch: int | None
+    wanted_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of one claimed row.
+
+    `written` is the version that was projected; `after` seconds until it may be claimed again (None: not by itself);
+    `forget` voids what we believed of the other side and takes `remote_id` as the only word.
+    """
+
+    id: int
+    status: str
+    reason: Reason
+    detail: str | None = None
+    written: int | None = None
+    after: float | None = None
+    attempt_counts: bool = True
+    max_batch: int | None = None
+    forget: bool = False
+    remote_id: str | None = None
+    remote_values: bytes | None = None
+    remote_origin: str | None = None
+
+
+def remote_context(row_id: int) -> str:
+    """Return the context a row's last known remote values are sealed for."""
+    return f"sync_state.remote_values:{row_id}"
+
+
+def want(db: Connection, object_type: str, operation: str, wants: Iterable[Want]) -> None:
+    """Make people due in systems, at their version of now. The upsert waits, so that no update is lost (rule 1)."""
+    merged: dict[tuple[str, int], Want] = {}
+    for new in wants:
+        place = (new.connection, new.person_id)
+        merged[place] = _merge(merged[place], new) if place in merged else new
+    if merged:
+        ordered = [merged[place] for place in sorted(merged)]
+        values = {
+            "object_type": object_type,
+            "operation": operation,
+            "connection": [w.connection for w in ordered],
+            "person_id": [w.person_id for w in ordered],
+            "lane": [w.lane for w in ordered],
+            "not_before": [w.not_before for w in ordered],
+        }
+        db.exec_driver_sql(_WANT, values)
+
+
+def claim(db: Connection, connection: str, operation: str, lease: UUID, *, limit: int) -> list[Claimed]:
+    """Claim the rows that wait longest, live lane first; suspects only among themselves and in their batch size."""
+    values = {"connection": connection, "operation": operation, "lease": lease, "seconds": LEASE_SECONDS}
+    rows = db.exec_driver_sql(_CLAIM, {**values, "limit": limit, "suspects": None}).fetchall()
+    if not rows:
+        size = db.exec_driver_sql(_SUSPECTS, {"connection": connection, "operation": operation}).scalar()
+        if size:
+            rows = db.exec_driver_sql(_CLAIM, {**values, "limit": min(limit, size), "suspects": size}).fetchall()
+    return sorted(Claimed(*row) for row in rows)
+
+
+def settle(db: Connection, lease: UUID, outcomes: Sequence[Settled], *, rule_set: int) -> set[int]:
+    """Write outcomes to the rows this lease still holds and return their ids; of the others only what was created."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.id)
+    columns = {name: [getattr(o, name) for o in ordered] for name in Settled.__slots__}
+    columns["reason"] = [o.reason.value for o in ordered]
+    kept = {row.id for row in db.exec_driver_sql(_SETTLE, {**columns, "lease": lease, "rule_set": rule_set})}
+    late = [o for o in ordered if o.id not in kept]
+    if late:
+        db.exec_driver_sql(_LATE, {"id": [o.id for o in late], "remote_id": [o.remote_id for o in late]})
+    return kept
+
+
+def expire(db: Connection) -> list[tuple[int, str]]:
+    """Take back the rows of dead workers, halving their batch; return (id, new status)."""
+    values = {
+        "deaths": DEATHS_ALONE,
+        "crash_loop": Reason.CRASH_LOOP.value,
+        "expired": Reason.LEASE_EXPIRED.value,
+    }
+    return [(row.id, row.status) for row in db.exec_driver_sql(_EXPIRE, values)]
+
+
+def due(db: Connection, connection: str, operation: str, *, limit: int) -> int:
+    """Return how many rows could be claimed now, counted up to `limit`."""
+    values = {"connection": connection, "operation": operation, "limit": limit}
+    return int(db.exec_driver_sql(_DUE, values).scalar_one())
+
+
+def holders(db: Connection, person_ids: Sequence[int], operation: str) -> list[tuple[str, int]]:
+    """Return (connection, person id) of every system that is to hold something of these people."""
+    values = {"ids": list(person_ids), "operation": operation}
+    return [(row.connection, row.subject_id) for row in db.exec_driver_sql(_HOLDERS, values)]
+
+
+def _merge(one: Want, other: Want) -> Want:
+    sooner = None if None in (one.not_before, other.not_before) else min(one.not_before, other.not_before)  # type: ignore[type-var]
+    return Want(one.connection, one.person_id, min(one.lane, other.lane), sooner)

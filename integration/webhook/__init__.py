@@ -1,0 +1,1 @@
+"""How work enters: a thin endpoint that verifies, stores and answers."""

@@ -1,0 +1,172 @@
+"""The HTTP surface (architecture section 8): webhooks in, health and metrics out."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import perf_counter
+
+import orjson
+import structlog
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from integration.enqueue import Publisher
+from integration.errors import Reason, Refused
+from integration.observability.metrics import ANSWERS, ANSWER_SECONDS
+from integration.security.seal import KeyRing
+from integration.webhook.intake import Intake
+from integration.webhook.receive import Door, receive
+
+log = structlog.get_logger(__name__)
+
+BODY_LIMIT = 1024 * 1024
+"""Most bytes of a body; `Content-Length` is only believed when it says too much."""
+BODY_SECONDS = 10.0
+"""How long a sender may take over its body."""
+RETRY_AFTER = 5
+"""Seconds a sender is asked to wait while the database is away."""
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """What the routes work with; built once per process by the composition root."""
+
+    doors: Mapping[str, Door]
+    ring: KeyRing
+    intake: Intake
+    publisher: Publisher
+    metrics: Callable[[], tuple[bytes, str]]
+    body_seconds: float = BODY_SECONDS
+
+    async def webhook(self, request: Request) -> Response:
+        """Take one delivery: 202 once it is committed, or the problem that kept it out."""
+        started = perf_counter()
+        connection = request.path_params["connection"]
+        label = connection if connection in self.doors else "unknown"
+        try:
+            response = await self._take(request, connection)
+        except Refused as refused:
+            response = problem(refused.status, refused.reason, refused.detail)
+            log.info("webhook.refused", connection=label, status=refused.status, reason=refused.reason.value)
+            ANSWERS.labels(label, str(refused.status), refused.reason.value).inc()
+        else:
+            ANSWERS.labels(label, "202", "accepted").inc()
+        ANSWER_SECONDS.labels(label).observe(perf_counter() - started)
+        return response
+
+    async def _take(self, request: Request, connection: str) -> Response:
+        door = self.doors.get(connection)
+        if door is None:
+            raise Refused(404, Reason.UNKNOWN_CONNECTION, "no connection of this name takes webhooks")
+        _check_media_type(request)
+        raw = await self._body(request)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        request_id = f"req_{secrets.token_hex(8)}"
+        rows = receive(door, request.method, str(request.url), headers, raw, self.ring, request_id)
+        accepted, duplicates = await self.intake.store(rows)
+        log.info(
+            "webhook.accepted", connection=connection, request=request_id, accepted=accepted, duplicates=duplicates
+        )
+        body = orjson.dumps({"accepted": accepted, "duplicates": duplicates})
+        return Response(body, status_code=202, media_type="application/json", headers={"x-request-id": request_id})
+
+    async def _body(self, request: Request) -> bytes:
+        """Read the body under a size cap and a deadline; no server in front does both."""
+        too_large = Refused(413, Reason.BODY_TOO_LARGE, f"a body may have {BODY_LIMIT} bytes")
+        announced = request.headers.get("content-length", "")
+        if announced.isdigit() and int(announced[:20]) > BODY_LIMIT:
+            raise too_large
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(self.body_seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > BODY_LIMIT:
+                        raise too_large
+                    parts.append(chunk)
+        except TimeoutError:
+            seconds = f"{self.body_seconds:g}"
+            raise Refused(408, Reason.BODY_TOO_SLOW, f"the body was not in within {seconds} s") from None
+        except ClientDisconnect:
+            raise Refused(400, Reason.MALFORMED_BODY, "the sender left before its body was in") from None
+        return b"".join(parts)
+
+    async def healthz(self, _: Request) -> Response:
+        """Say that the process answers."""
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, _: Request) -> Response:
+        """Say whether Postgres answers; a frozen broker or a backlog is no reason to refuse webhooks."""
+        if await self.intake.ready():
+            return PlainTextResponse("ok\n")
+        return problem(503, Reason.DATABASE_AWAY, "Postgres does not answer, or `coursewire migrate` has not run")
+
+    async def show_metrics(self, _: Request) -> Response:
+        """Render the metrics; in a thread, because the gauges ask Postgres."""
+        body, media_type = await run_in_threadpool(self.metrics)
+        return Response(body, media_type=media_type)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Run intake and publisher for as long as the process serves."""
+        self.publisher.start()
+        await self.intake.start()
+        try:
+            yield
+        finally:
+            await self.intake.stop()
+            await run_in_threadpool(self.publisher.stop)
+
+
+def create_app(endpoint: Endpoint) -> Starlette:
+    """Return the ASGI application over an endpoint."""
+    return Starlette(
+        routes=[
+            Route("/webhooks/{connection}", endpoint.webhook, methods=["POST"]),
+            Route("/webhooks/{connection}/{path:path}", endpoint.webhook, methods=["POST"]),
+            Route("/healthz", endpoint.healthz),
+            Route("/readyz", endpoint.readyz),
+            Route("/metrics", endpoint.show_metrics),
+        ],
+        exception_handlers={HTTPException: _http_problem, Exception: _unexpected},  # type: ignore[dict-item]
+        lifespan=endpoint.lifespan,
+    )
+
+
+def problem(status: int, reason: Reason | str, detail: str) -> Response:
+    """Return an RFC 9457 problem; one that ends a request early also ends its connection."""
+    body = {
+        "type": f"urn:coursewire:reason:{reason}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "reason": str(reason),
+    }
+    headers = {"retry-after": str(RETRY_AFTER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+        headers["connection"] = "close"
+    return Response(orjson.dumps(body), status, headers, "application/problem+json")
+
+
+def _check_media_type(request: Request) -> None:
+    """Refuse what says it is no JSON; a sender that says nothing is judged by its body."""
+    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if said and said != "application/json" and not said.endswith("+json"):
+        raise Refused(415, Reason.UNSUPPORTED_MEDIA_TYPE, "send application/json")
+
+
+async def _http_problem(_: Request, error: HTTPException) -> Response:
+    response = problem(error.status_code, f"http_{error.status_code}", str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    return problem(500, Reason.INTERNAL_ERROR, "the endpoint failed; nothing was accepted, send it again")

@@ -1,0 +1,211 @@
+"""Group commit: all requests waiting at this moment become one multi-row insert, then each is answered.
+
+The database's answer is what a 202 rests on; a group that fails is tried row by row, so that one bad row never
+takes its neighbours along (rules 12 and 13).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import structlog
+
+from integration.errors import Reason, Refused
+from integration.model.events import Kind
+from integration.storage import inbox
+
+log = structlog.get_logger(__name__)
+
+DEADLINE = 2.5
+"""Seconds a request waits for its commit before it is told 503; a sender that resends finds it deduplicated."""
+STATEMENT = 2.0
+"""Seconds one insert may take; afterwards the connection is dropped, because its state is unknown."""
+GROUP = 500
+"""Most rows of one insert; what waits beyond that is the next group."""
+WAITING = 5_000
+"""Most rows waiting; beyond that the endpoint says 503 at once instead of piling up memory."""
+
+Stored = Callable[[list[tuple[int, Kind]]], None]
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One event on its way into the inbox; the payload is sealed. `done` yields whether it was new."""
+
+    connection: str
+    key: bytes
+    body_hash: bytes
+    kind: Kind
+    payload: bytes
+    request_id: str
+    done: asyncio.Future[bool] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Intake:
+    """The only writer of the inbox in a web process."""
+
+    def __init__(self, url: str, on_stored: Stored) -> None:
+        """`url` is a libpq connection string; `on_stored` is told (id, kind) after each commit and must not block."""
+        self._url = url
+        self._on_stored = on_stored
+        self._waiting: list[Row] = []
+        self._wake = asyncio.Event()
+        self._db: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to write; connects when the first group comes."""
+        self._task = asyncio.create_task(self._run(), name="intake")
+
+    async def stop(self) -> None:
+        """Write what waits, then close."""
+        if self._task:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DEADLINE):
+                    while self._waiting:
+                        await asyncio.sleep(0.01)
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        await self._drop()
+
+    async def store(self, rows: Sequence[Row]) -> tuple[int, int]:
+        """Commit `rows`; return how many were new and how many were known.
+
+        Raises Refused(503) where the database does not confirm in time. Nothing is then half-stored: a row may have
+        been kept whole, and the resend of it is a duplicate.
+        """
+        if len(self._waiting) + len(rows) > WAITING:
+            raise Refused(503, Reason.DATABASE_AWAY, "too many events wait for the database")
+        self._waiting.extend(rows)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(DEADLINE):
+                fresh = [await row.done for row in rows]
+        except (TimeoutError, psycopg.Error, OSError):
+            for row in rows:
+                row.done.cancel()
+            raise Refused(503, Reason.DATABASE_AWAY, "the database did not confirm; send it again") from None
+        return sum(fresh), len(fresh) - sum(fresh)
+
+    async def ready(self) -> bool:
+        """Say whether the database answers now."""
+        try:
+            async with asyncio.timeout(STATEMENT):
+                async with await psycopg.AsyncConnection.connect(self._url, connect_timeout=2) as db:
+                    await db.execute("SELECT 1 FROM inbox_keys LIMIT 1")
+        except (TimeoutError, psycopg.Error, OSError):
+            return False
+        return True
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+            if not self._waiting:
+                self._wake.clear()
+            # A request that has given up must not be stored behind its back when it can be helped.
+            group = [row for row in group if not row.done.done()]
+            if group:
+                await self._store_group(group)
+
+    async def _store_group(self, group: list[Row]) -> None:
+        try:
+            await self._insert(group)
+        except psycopg.errors.DataError as error:
+            log.warning("intake.group_refused", rows=len(group), error=type(error).__name__)
+            if len(group) == 1:
+                _fail(group, error)
+            else:
+                for row in group:
+                    await self._store_group([row])
+        except (TimeoutError, psycopg.Error, OSError) as error:
+            log.warning("intake.database_away", rows=len(group), error=type(error).__name__)
+            await self._drop()
+            _fail(group, error)
+        except Exception as error:  # the writer must outlive anything, or every later request waits in vain
+            log.exception("intake.failed", rows=len(group))
+            await self._drop()
+            _fail(group, error)
+
+    async def _insert(self, group: list[Row]) -> None:
+        firsts: dict[tuple[str, bytes], Row] = {}
+        for row in group:
+            firsts.setdefault((row.connection, row.key), row)
+        async with asyncio.timeout(STATEMENT):
+            db = await self._connected()
+            fresh = await _write(db, list(firsts.values()), status="received", reason=None)
+            known = {place: firsts[place].body_hash for place in firsts if place in fresh}
+            known |= await _body_hashes(db, [row for place, row in firsts.items() if place not in fresh])
+            reused = [row for row in group if known.get((row.connection, row.key)) != row.body_hash]
+            parked = await self._park_reused(db, reused)
+        self._on_stored([(row_id, firsts[place].kind) for place, row_id in fresh.items()])
+        for row in group:
+            place = (row.connection, row.key)
+            new = (place in fresh and row is firsts[place]) or row in parked
+            if not row.done.done():
+                row.done.set_result(new)
+
+    async def _park_reused(self, db: psycopg.AsyncConnection[tuple[Any, ...]], rows: list[Row]) -> list[Row]:
+        """Store bodies that came under an id already used, under a key of their own, parked (rule 13)."""
+        own: dict[tuple[str, bytes], Row] = {}
+        for row in rows:
+            own.setdefault((row.connection, inbox.hash_of(row.key + row.body_hash)), row)
+        if not own:
+            return []
+        fresh = await _write(db, list(own.values()), status="parked", reason=Reason.ID_REUSE, keys=[k for _, k in own])
+        return [own[place] for place in fresh]
+
+    async def _connected(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        if self._db is None or self._db.closed:
+            self._db = await psycopg.AsyncConnection.connect(
+                self._url, autocommit=True, connect_timeout=2, prepare_threshold=1, application_name="coursewire web"
+            )
+        return self._db
+
+    async def _drop(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            # Not `close()`: that would wait for a server which may be frozen.
+            db.pgconn.finish()
+
+
+async def _write(
+    db: psycopg.AsyncConnection[tuple[Any, ...]],
+    rows: list[Row],
+    *,
+    status: str,
+    reason: Reason | None,
+    keys: list[bytes] | None = None,
+) -> dict[tuple[str, bytes], int]:
+    values = {
+        "connection": [row.connection for row in rows],
+        "key": keys or [row.key for row in rows],
+        "body_hash": [row.body_hash for row in rows],
+        "kind": [row.kind.value for row in rows],
+        "payload": [row.payload for row in rows],
+        "request_id": [row.request_id for row in rows],
+        "status": status,
+        "reason": reason,
+    }
+    cursor = await db.execute(inbox.STORE, values)
+    return {(connection, bytes(key)): row_id for connection, key, row_id in await cursor.fetchall()}
+
+
+async def _body_hashes(
+    db: psycopg.AsyncConnection[tuple[Any, ...]], rows: list[Row]
+) -> dict[tuple[str, bytes], bytes]:
+    if not rows:
+        return {}
+    values = {"connection": [row.connection for row in rows], "key": [row.key for row in rows]}
+    cursor = await db.execute(inbox.KNOWN, values)
+    return {(connection, bytes(key)): bytes(body) for connection, key, body in await cursor.fetchall()}
+
+
+def _fail(group: list[Row], error: Exception) -> None:
+    for row in group:
+        if not row.done.done():
+            row.done.set_exception(error)

@@ -1,0 +1,115 @@
+"""What a contact should look like: a pure function of the facts about a person, the rules, and the time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from integration.model.events import EventType
+from integration.storage.events import Standing
+from mappings.rules import FieldMap, ValueType
+
+Value = str | int | bool | datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A person as a projection sees them: their LMS names (the first one first) and their standings."""
+
+    names: Sequence[tuple[str, str]]
+    standings: Sequence[Standing]
+    attention: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """`wanted`: property -> value ('' = empty). `passive`: goes along, and is never a reason to write."""
+
+    wanted: Mapping[str, str]
+    passive: Mapping[str, str]
+
+
+def project(subject: Subject, maps: Mapping[str, FieldMap], zone: ZoneInfo, now: datetime) -> Projection:
+    """Return the properties of one contact; dates are days in `zone`, `now` decides what has expired."""
+    wanted: dict[str, str] = {}
+    passive: dict[str, str] = {}
+    for (field, key), value in canonical(subject, now).items():
+        place = maps.get(field)
+        if place is not None:
+            into = passive if place.passive else wanted
+            into[place.property_for(key)] = render(value, place.type, zone)
+    return Projection(wanted, passive)
+
+
+def canonical(subject: Subject, now: datetime) -> dict[tuple[str, str | None], Value]:
+    """Return the canonical fields of architecture section 8, by (field, key)."""
+    values: dict[tuple[str, str | None], Value] = {
+        ("lms_sync_status", None): f"attention: {subject.attention}" if subject.attention else "ok",
+        ("lms_last_synced_at", None): now,
+    }
+    values |= _names(subject)
+    values |= _completions(subject.standings)
+    values |= _certifications(subject.standings, now)
+    return values
+
+
+def _names(subject: Subject) -> dict[tuple[str, str | None], Value]:
+    sources = [connection for connection, _ in subject.names] or [s.connection for s in subject.standings]
+    values: dict[tuple[str, str | None], Value] = {}
+    if sources:
+        values["lms_source", None] = sources[0]
+    for place, (connection, external_id) in enumerate(subject.names):
+        if place == 0:
+            values["lms_user_id", None] = f"{connection}:{external_id}"
+        else:
+            values.setdefault(("other_lms_user_id", slug(connection)), f"{connection}:{external_id}")
+    return values
+
+
+def _completions(standings: Iterable[Standing]) -> dict[tuple[str, str | None], Value]:
+    """Count = distinct course lineages whose latest standing is completed and not failed."""
+    counted = [s for s in standings if s.type == EventType.COURSE_COMPLETED and s.passed is not False]
+    last = max(counted, key=lambda s: (s.occurred_at, s.fact_key), default=None)
+    return {
+        ("courses_completed_count", None): len(counted),
+        ("last_course_completed", None): (last.subject_name or last.subject) if last else None,
+        ("recent_course_completion_date", None): last.occurred_at if last else None,
+    }
+
+
+def _certifications(standings: Iterable[Standing], now: datetime) -> dict[tuple[str, str | None], Value]:
+    """Say per product whether any certification for it is held, and until when by the latest expiry known."""
+    values: dict[tuple[str, str | None], Value] = {}
+    by_product: dict[str, list[Standing]] = {}
+    for standing in standings:
+        if standing.subject_type == "certification":
+            by_product.setdefault(slug(standing.product or standing.subject), []).append(standing)
+    for key, all_of_it in by_product.items():
+        held = [standing for standing in all_of_it if _holds(standing, now)]
+        values["certified", key] = bool(held)
+        values["certified_until", key] = max((s.expires_at for s in held if s.expires_at), default=None)
+    return values
+
+
+def _holds(standing: Standing, now: datetime) -> bool:
+    issued = standing.type == EventType.CERTIFICATION_ISSUED
+    return issued and (standing.expires_at is None or standing.expires_at > now)
+
+
+def render(value: Value, kind: ValueType, zone: ZoneInfo) -> str:
+    """Return a value as text in the form its property takes; None is empty."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        if kind == "date":
+            return value.astimezone(zone).date().isoformat()
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(value)
+
+
+def slug(name: str) -> str:
+    """Return a product's or a connection's name as a part of a property name: lower-case letters, digits, `_`."""
+    kept = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.lower())
+    return "_".join(part for part in kept.split("_") if part)

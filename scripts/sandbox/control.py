@@ -1,0 +1,182 @@
+"""The control API under `/__sandbox/`: look at the portal, change it behind the product's back, make it fail.
+
+No authentication, therefore loopback only. Its calls are neither logged nor counted against any limit.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from scripts.sandbox.answers import Refusal
+from scripts.sandbox.calls import CallLog
+from scripts.sandbox.faults import FaultPlan
+
+if TYPE_CHECKING:
+    from scripts.sandbox.api import Account
+
+__all__ = ["control_routes"]
+
+Change = Callable[["Account", dict[str, Any]], Any]
+
+
+def show_stats(account: "Account", _asked: dict[str, Any]) -> Any:
+    """Calls, statuses, injected faults, the busiest ten seconds, and writes per contact."""
+    writes = {one.id: one.writes for one in account.portal.contacts if one.writes}
+    return {
+        **account.log.stats(),
+        "writes": {
+            "total": sum(writes.values()),
+            "contacts": len(writes),
+            "max": max(writes.values(), default=0),
+            "per_contact": writes,
+        },
+        "contacts": sum(1 for one in account.portal.contacts if not one.archived),
+    }
+
+
+def show_calls(account: "Account", asked: dict[str, Any]) -> Any:
+    """Every call after number `since`."""
+    return {"calls": account.log.documents(int(asked.get("since", 0)))}
+
+
+def show_contacts(account: "Account", asked: dict[str, Any]) -> Any:
+    """Every live contact with all properties and the history of writes; `archived=true` adds the dead."""
+    everything = asked.get("archived") == "true"
+    return {"contacts": [one.full() for one in account.portal.contacts if everything or not one.archived]}
+
+
+def add_contacts(account: "Account", asked: dict[str, Any]) -> Any:
+    """Add `contacts`, a list of property dictionaries, as known since ever."""
+    return {"ids": account.portal.seed(asked["contacts"])}
+
+
+def edit_contact(account: "Account", asked: dict[str, Any]) -> Any:
+    """Change `properties` of the contact with `id` or `email`, as a person in the CRM does."""
+    contact = account.portal.get(*(("email", asked["email"]) if "email" in asked else (None, asked["id"])))
+    account.portal.edit(contact, asked["properties"])
+    return contact.full()
+
+
+def merge_contacts(account: "Account", asked: dict[str, Any]) -> Any:
+    """Merge the contact `other` into `primary`."""
+    return account.portal.merge(asked["primary"], asked["other"]).full()
+
+
+def archive_contact(account: "Account", asked: dict[str, Any]) -> Any:
+    """Archive the contact with `id`."""
+    contact = account.portal.get(None, asked["id"])
+    account.portal.contacts.archive(contact)
+    return contact.full()
+
+
+def change_properties(account: "Account", asked: dict[str, Any]) -> Any:
+    """Create `groups` and properties (`add`, written as for the API), delete those named in `remove`."""
+    for name in asked.get("remove", ()):
+        account.portal.remove_property(name)
+    for group in asked.get("groups", ()):
+        account.portal.schema.add_group(group)
+    for definition in asked.get("add", ()):
+        account.portal.add_property(definition)
+    return {"properties": list(account.portal.schema.properties)}
+
+
+def show_faults(account: "Account", _asked: dict[str, Any]) -> Any:
+    """The faults still to come."""
+    return account.plan.document()
+
+
+def change_faults(account: "Account", asked: dict[str, Any]) -> Any:
+    """Replace the plan of faults: `seed`, `script`, `chances`; an empty body heals everything."""
+    account.plan = FaultPlan.of(asked)
+    return account.plan.document()
+
+
+def show_settings(account: "Account", _asked: dict[str, Any]) -> Any:
+    """The settings as they stand; never the token."""
+    return {
+        "rate": account.limit.rate,
+        "daily": account.limit.daily,
+        "retry_after": account.limit.retry_after,
+        "latency_ms": account.latency_ms,
+        "frozen": not account.thawed.is_set(),
+        **asdict(account.portal.options),
+    }
+
+
+def change_settings(account: "Account", asked: dict[str, Any]) -> Any:
+    """Change `rate`, `daily`, `retry_after`, `latency_ms`, `token` or any option of the portal."""
+    for name in asked.keys() & {"rate", "daily", "retry_after"}:
+        setattr(account.limit, name, asked[name])
+    for name in asked.keys() & {"latency_ms", "token"}:
+        setattr(account, name, asked[name])
+    account.portal.options.change(asked)
+    return show_settings(account, {})
+
+
+def freeze(account: "Account", asked: dict[str, Any]) -> Any:
+    """Leave every call unanswered until `{"frozen": false}` comes."""
+    if asked.get("frozen", True):
+        account.thawed.clear()
+    else:
+        account.thawed.set()
+    return {"frozen": not account.thawed.is_set()}
+
+
+def reset(account: "Account", asked: dict[str, Any]) -> Any:
+    """Start again: `contacts`, `calls`, `faults`, `limits`, each unless set to false. Properties stay."""
+    if asked.get("contacts", True):
+        account.portal.clear()
+    if asked.get("calls", True):
+        account.log = CallLog()
+    if asked.get("faults", True):
+        account.plan = FaultPlan()
+    if asked.get("limits", True):
+        account.limit.restart()
+    return {"reset": True}
+
+
+def control_routes() -> list[Route]:
+    """The routes of the control API."""
+    table: tuple[tuple[str, str, Change], ...] = (
+        ("GET", "stats", show_stats),
+        ("GET", "calls", show_calls),
+        ("GET", "contacts", show_contacts),
+        ("POST", "contacts", add_contacts),
+        ("POST", "edit", edit_contact),
+        ("POST", "merge", merge_contacts),
+        ("POST", "archive", archive_contact),
+        ("POST", "properties", change_properties),
+        ("GET", "faults", show_faults),
+        ("POST", "faults", change_faults),
+        ("GET", "settings", show_settings),
+        ("POST", "settings", change_settings),
+        ("POST", "freeze", freeze),
+        ("POST", "reset", reset),
+    )
+    return [Route(f"/__sandbox/{path}", _endpoint(act), methods=[method]) for method, path, act in table]
+
+
+def _endpoint(act: Change) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def endpoint(request: Request) -> Response:
+        if request.client is None or not ipaddress.ip_address(request.client.host).is_loopback:
+            return Response(status_code=403)
+        raw = await request.body()
+        asked = orjson.loads(raw) if raw else dict(request.query_params)
+        try:
+            answer, status = act(request.app.state.account, asked), 200
+        except Refusal as refusal:
+            answer, status = refusal.body(), refusal.status
+        except (KeyError, TypeError, ValueError) as error:
+            answer, status = {"status": "error", "message": repr(error)}, 400
+        # A large portal takes a moment to write down; meanwhile no API call should wait for it.
+        payload = await asyncio.to_thread(orjson.dumps, answer)
+        return Response(payload, status, media_type="application/json")
+
+    return endpoint

@@ -1,0 +1,154 @@
+"""Puts a process together from its settings: the only place that sees both rules and pipeline."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from functools import cache, cached_property
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Engine
+
+from integration import config as connections_file
+from integration.config import Config
+from integration.connectors import registry
+from integration.connectors.client import CallRecord
+from integration.delivery.flush import Flusher
+from integration.errors import ConfigError
+from integration.pipeline import WRITE_CONTACT, Pipeline
+from integration.ports import Inbound
+from integration.security.seal import IndexKeys, KeyRing
+from integration.settings import Settings
+from integration.storage import connections, index_keys
+from integration.storage.base import engine_for
+from integration.storage.calls import Call
+from tasks.embedded.folder import DataFolder
+from tasks.projection import Projector
+
+NIGHT = time(2, 0)
+"""When nightly flows are written, in the time zone of the connection they go to."""
+
+
+class _CallLog(threading.local):
+    """The calls a connector made in this thread, on their way into the database."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def note(self, record: CallRecord) -> None:
+        outcome = str(record.status) if record.status is not None else str(record.failure)
+        self.calls.append(Call(record.operation, datetime.now(UTC), outcome, record.records, record.seconds))
+
+    def take(self) -> list[Call]:
+        taken, self.calls = self.calls, []
+        return taken
+
+
+@dataclass
+class Assembly:
+    """Everything a process needs, each part made when it is first asked for."""
+
+    settings: Settings
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @cached_property
+    def config(self) -> Config:
+        """The connections file, with every system known. Raises ConfigError."""
+        config = connections_file.load(self.settings.config)
+        for connection in config.connections.values():
+            registry.system_of(connection)
+        return config
+
+    @cached_property
+    def database_url(self) -> str:
+        """Where Postgres is: the setting, else the embedded server that runs on the data folder. Raises ConfigError."""
+        if self.settings.database_url:
+            return self.settings.database_url.get_secret_value()
+        return self._embedded("COURSEWIRE_DATABASE_URL", "database_url")
+
+    @cached_property
+    def broker_url(self) -> str:
+        """Where the broker is, found like the database. Raises ConfigError."""
+        if self.settings.broker_url:
+            return self.settings.broker_url.get_secret_value()
+        return self._embedded("COURSEWIRE_BROKER_URL", "broker_url")
+
+    def _embedded(self, variable: str, address: Literal["database_url", "broker_url"]) -> str:
+        running = DataFolder(self.settings.data_dir).running()
+        url = getattr(running, address, None)
+        if url is None:
+            raise ConfigError(
+                f"{variable} is not set and no embedded server runs on {self.settings.data_dir}. "
+                "Start `coursewire up`, or set the variable."
+            )
+        return str(url)
+
+    @cached_property
+    def ring(self) -> KeyRing:
+        """The sealing keys. Raises ConfigError where none are set and no embedded server keeps them."""
+        if self.settings.master_keys:
+            return KeyRing.parse(self.settings.master_keys.get_secret_value())
+        if self.settings.database_url:
+            raise ConfigError(
+                "COURSEWIRE_MASTER_KEYS is not set. Personal data is sealed with it: "
+                "make one with `coursewire new-key`, keep it safe, and set it for every process."
+            )
+        return KeyRing.parse(DataFolder(self.settings.data_dir).master_keys())
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The pool of this process, a connection per worker thread."""
+        return engine_for(self.database_url, pool_size=self.settings.worker_concurrency + 2)
+
+    @cached_property
+    def keys(self) -> IndexKeys:
+        """The look-up keys, made by the first process of an installation."""
+        with self.engine.begin() as db:
+            return index_keys.load(db, self.ring)
+
+    @cached_property
+    def inbound(self) -> Mapping[str, Inbound]:
+        """Who can read the webhooks of which connection."""
+        made = {name: registry.inbound(connection) for name, connection in self.config.connections.items()}
+        return {name: system for name, system in made.items() if system is not None}
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """From the inbox to what is due."""
+        with self._lock, self.engine.begin() as db:
+            systems = {name: connection.system for name, connection in self.config.connections.items()}
+            connections.register(db, systems)
+        return Pipeline(self.engine, self.config, self.inbound, self.ring, self.keys, self._next_night)
+
+    @cached_property
+    def flushers(self) -> Mapping[tuple[str, str], Flusher]:
+        """From what is due to the systems, by (connection, operation)."""
+        log = _CallLog()
+        projector = Projector(self.config, self.ring)
+        made = {}
+        for name, connection in self.config.connections.items():
+            store = registry.contacts(connection, on_call=log.note)
+            if store is not None:
+                made[name, WRITE_CONTACT] = Flusher(
+                    engine=self.engine,
+                    connection=name,
+                    operation=WRITE_CONTACT,
+                    store=store,
+                    ring=self.ring,
+                    project=projector.contacts,
+                    take_calls=log.take,
+                )
+        return made
+
+    def _next_night(self, connection: str) -> datetime:
+        zone = ZoneInfo(self.config.connections[connection].options.timezone)
+        now = datetime.now(zone)
+        tonight = datetime.combine(now.date(), NIGHT, zone)
+        return tonight if tonight > now else datetime.combine(now.date() + timedelta(days=1), NIGHT, zone)
+
+
+@cache
+def this_process() -> Assembly:
+    """Return the assembly of this process, made from its environment."""
+    return Assembly(Settings())

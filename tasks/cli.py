@@ -1,0 +1,95 @@
+"""The `coursewire` command (architecture section 8). Each sub-command calls one function of its room."""
+
+import base64
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from integration.errors import ConfigError
+from integration.security.seal import new_key
+from integration.settings import Settings
+from tasks import roles
+from tasks.assembly import Assembly, this_process
+from tasks.embedded.errors import EmbeddedUnavailable, FolderInUse
+
+app = typer.Typer(
+    name="coursewire",
+    help="Keeps learning systems and customer systems in step.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Once = Annotated[bool, typer.Option("--once", help="End by itself; exit with 1 if a promise of the story broke.")]
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn what a person can mend into one sentence and exit code 2, without a traceback."""
+    try:
+        yield
+    except (ConfigError, EmbeddedUnavailable, FolderInUse) as error:
+        typer.echo(f"coursewire: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def migrate(assembly: Assembly) -> None:
+    """Bring the schema to head and publish the default rules the first time; safe to run at any time."""
+    from mappings import store  # noqa: PLC0415 - only this command needs them
+    from scripts import migrations  # noqa: PLC0415
+
+    with assembly.engine.begin() as db:
+        migrations.upgrade(db)
+        store.publish_defaults(db)
+    assert assembly.keys  # noqa: S101 - makes the look-up keys, and proves that the master keys open them
+
+
+@app.command()
+def up() -> None:
+    """Run everything on this machine; PostgreSQL and Valkey are embedded where no URL is set."""
+    with sentences():
+        raise typer.Exit(roles.everything(Settings(), migrate))
+
+
+def _role(name: str, start: Callable[..., None], text: str) -> None:
+    def command() -> None:
+        with sentences():
+            start(this_process())
+
+    command.__doc__ = text
+    app.command(name)(command)
+
+
+_role("web", roles.web, "Serve the webhook endpoint; one process of `up`, for containers.")
+_role("worker", roles.worker, "Run a worker, which takes events from the inbox to the CRM.")
+_role("beat", roles.beat, "Tick the sweeper and the nightly work.")
+_role("flower", roles.flower, "Show workers and failed tasks in the browser, read-only.")
+_role("migrate", migrate, "Bring the database schema to its newest version.")
+
+
+@app.command("new-key")
+def make_key(key_id: Annotated[str, typer.Argument(help="The id of the key, for example 2026-11.")] = "1") -> None:
+    """Print a new key for COURSEWIRE_MASTER_KEYS; put it in front of the ones that are there."""
+    typer.echo(f"{key_id}:{base64.b64encode(new_key()).decode()}")
+
+
+@app.command()
+def demo(*, once: Once = False) -> None:
+    """Tell the whole story on embedded servers, with a sandbox CRM and LMS, and print what happened."""
+    from scripts.demo import run  # noqa: PLC0415 - imports the sandbox, which nothing else needs
+
+    with sentences():
+        raise typer.Exit(run(once=once))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

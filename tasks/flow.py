@@ -1,0 +1,84 @@
+"""The thin tasks between the rings: each opens what it needs and calls one function."""
+
+from celery import shared_task
+
+from integration.errors import Reason
+from integration.model.events import Kind
+from integration.pipeline import Recorded
+from tasks.assembly import this_process
+from tasks.ringing import ring_connections, ring_failed, ring_inbox
+
+
+@shared_task(name="enrollment.sync")
+def sync_enrollments(ids: list[int]) -> None:
+    """Take enrolment events from the inbox to what is due."""
+    _sync(Kind.ENROLLMENT, ids)
+
+
+@shared_task(name="completion.sync")
+def sync_completions(ids: list[int]) -> None:
+    """Take completions, grades, progress and certifications from the inbox to what is due."""
+    _sync(Kind.COMPLETION, ids)
+
+
+@shared_task(name="role_change.sync")
+def sync_role_changes(ids: list[int]) -> None:
+    """Take role changes from the inbox to what is due."""
+    _sync(Kind.ROLE_CHANGE, ids)
+
+
+@shared_task(name="contact.sync")
+def sync_contacts(ids: list[int]) -> None:
+    """Take contact hints from the inbox to what is due."""
+    _sync(Kind.CONTACT, ids)
+
+
+@shared_task(name="employee.sync")
+def sync_employees(ids: list[int]) -> None:
+    """Take employee records from the inbox to what is due."""
+    _sync(Kind.EMPLOYEE, ids)
+
+
+@shared_task(name="delivery.flush")
+def flush(connection: str, operation: str) -> None:
+    """Write what is due in one system."""
+    flusher = this_process().flushers.get((connection, operation))
+    if flusher is None:
+        return
+    flushed = flusher.flush()
+    if flushed.ring_again:
+        ring_connections([connection], operation, at_once=True)
+    for reason, ids in flushed.dead.items():
+        ring_failed("delivery.failed", ids, reason)
+
+
+class WorkFailed(Exception):
+    """What Flower shows red: ids and a reason code; `coursewire events list --status dead` tells the rest."""
+
+
+@shared_task(name="delivery.failed")
+def delivery_failed(ids: list[int], reason: str) -> None:
+    """Show that rows of sync_state are dead."""
+    raise WorkFailed(f"sync_state {ids}: {reason}")
+
+
+@shared_task(name="sync.failed")
+def sync_failed(ids: list[int], reason: str) -> None:
+    """Show that rows of the inbox are dead."""
+    raise WorkFailed(f"inbox {ids}: {reason}")
+
+
+def _sync(kind: Kind, ids: list[int]) -> None:
+    after(this_process().pipeline.sync(kind, ids))
+
+
+def after(recorded: Recorded) -> None:
+    """Ring for everything a batch led to."""
+    ring_connections(recorded.due_at)
+    ring_inbox([(row_id, Kind(kind)) for row_id, kind in recorded.released])
+    dead: dict[Reason, list[int]] = {}
+    for outcome in recorded.outcomes:
+        if outcome.status == "dead":
+            dead.setdefault(outcome.reason, []).append(outcome.id)
+    for reason, ids in dead.items():
+        ring_failed("sync.failed", ids, reason)

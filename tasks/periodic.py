@@ -1,0 +1,81 @@
+"""What beat ticks: the sweeper, which rings what nobody rang, and the audit chain. Beat only ticks."""
+
+from itertools import groupby
+from typing import Any
+
+from amqp.exceptions import ChannelError
+from celery import shared_task
+from sqlalchemy import Connection
+
+from integration.enqueue import IDS
+from integration.errors import Reason
+from integration.model.events import Kind
+from integration.pipeline import CONTACT, WRITE_CONTACT
+from integration.storage import audit, inbox, people, sync_state
+from integration.storage.sync_state import Want
+from tasks.app import SYNC, app
+from tasks.assembly import this_process
+from tasks.ringing import ring_connections, ring_failed, ring_inbox
+
+SWEEP_SECONDS = 2.0
+"""How often the sweeper looks: what a lost ring costs at most, beside QUIET_SECONDS."""
+QUIET_SECONDS = 5.0
+"""How long a row may wait unclaimed before it is rung for; the web process has rung before."""
+UNHEARD_SECONDS = 30.0
+"""How long the sweeper waits for its own ring to be heard before it rings again."""
+HIGH_WATER = 500
+"""Most messages waiting in a queue; beyond that the backlog stays in Postgres (rule 21)."""
+ROWS = 2_000
+"""Most rows one sweep rings for; the next one follows at once."""
+
+app.conf.beat_schedule = {
+    # `expires`: after a broker outage one tick is enough, not one for every tick missed.
+    "sweep": {"task": "periodic.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS * 5}},
+    "chain": {"task": "periodic.chain", "schedule": 5.0, "options": {"expires": 25.0}},
+}
+
+
+@shared_task(name="periodic.sweep")
+def sweep() -> None:
+    """Take back what dead workers held, make due what the clock changed, ring what nobody rang."""
+    assembly = this_process()
+    with assembly.engine.begin() as db:
+        ended = [row_id for row_id, status in inbox.expire(db) if status == "dead"]
+        given_up = [row_id for row_id, status in sync_state.expire(db) if status == "dead"]
+        _wake(db, people.due_transitions(db, limit=ROWS))
+    ring_failed("sync.failed", ended, Reason.CRASH_LOOP)
+    ring_failed("delivery.failed", given_up, Reason.CRASH_LOOP)
+    if _waiting_messages(SYNC) < HIGH_WATER:
+        with assembly.engine.begin() as db:
+            unrung = inbox.unrung(db, quiet=QUIET_SECONDS, unheard=UNHEARD_SECONDS, limit=ROWS)
+        for (kind, size), rows in groupby(unrung, key=lambda row: (row.kind, row.max_batch)):
+            ring_inbox([(row.id, Kind(kind)) for row in rows], size=size or IDS)
+    with assembly.engine.begin() as db:
+        due = [key for key in assembly.flushers if sync_state.due(db, *key, limit=1)]
+    for connection, operation in due:
+        ring_connections([connection], operation)
+
+
+@shared_task(name="periodic.chain")
+def chain() -> None:
+    """Seal what the audit log took in since the last time."""
+    with this_process().engine.begin() as db:
+        audit.seal(db)
+
+
+def _wake(db: Connection, ids: list[int]) -> None:
+    """Make people due whose projection changed by the clock alone: a certificate has expired (rule 6)."""
+    if ids:
+        people.bump(db, ids)
+        holders = sync_state.holders(db, ids, WRITE_CONTACT)
+        sync_state.want(db, CONTACT, WRITE_CONTACT, [Want(connection, who) for connection, who in holders])
+
+
+def _waiting_messages(queue: str) -> int:
+    """Return how many messages wait at the broker, by the one call that Redis and AMQP share."""
+    with app.connection_for_read() as broker:
+        channel: Any = broker.default_channel
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except ChannelError:  # Redis keeps no empty list
+            return 0

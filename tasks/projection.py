@@ -1,0 +1,69 @@
+"""From people to what a connection should hold of them: where facts and rules meet."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import get_args
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from integration.config import Config, UnknownPerson
+from integration.identity import LEARNER
+from integration.model.contacts import Projected, Target
+from integration.security.seal import KeyRing
+from integration.storage import events, people
+from integration.storage.people import Person
+from mappings import store
+from mappings.fields import Subject, project
+from mappings.rules import FieldMap
+
+_PERMISSIVE = {policy: place for place, policy in enumerate(("ignore", "hold", "create"))}
+assert set(_PERMISSIVE) == set(get_args(UnknownPerson))  # noqa: S101 - a new policy must be given its place
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """Projects contacts by the published rules; reads everything anew in the transaction it is given."""
+
+    config: Config
+    ring: KeyRing
+
+    def contacts(self, db: Connection, connection: str, person_ids: Sequence[int]) -> Projected:
+        """Return what `connection` should hold of these people; somebody merged or erased is left out."""
+        rules = store.active(db)
+        settings = self.config.connections[connection]
+        maps = rules.field_maps(settings.system, "contact")
+        zone, now = ZoneInfo(settings.options.timezone), datetime.now(UTC)
+        found = people.load(db, person_ids, self.ring)
+        names = people.linked(db, found, [LEARNER])
+        standings = events.standings(db, found)
+        targets = {}
+        for person in found.values():
+            links = [(source, external_id) for source, external_id, _ in names.get(person.id, [])]
+            subject = Subject(links, standings.get(person.id, []), person.attention)
+            wanted = project(subject, maps, zone, now)
+            sources = {source for source, _ in links} | {standing.connection for standing in subject.standings}
+            targets[person.id] = Target(
+                person_id=person.id,
+                version=person.version,
+                keys=_keys(person, wanted.wanted, maps),
+                create_by=("email", person.profile.email) if person.profile.email else None,
+                wanted=wanted.wanted,
+                passive=wanted.passive,
+                unknown_person=self._policy(sources, connection),
+            )
+        return Projected(targets, rules.id)
+
+    def _policy(self, sources: set[str], target: str) -> UnknownPerson:
+        """Return what the routes that brought this person say; the most permissive one where they differ."""
+        said = [r.unknown_person for r in self.config.routes if r.target == target and r.source in sources]
+        return max(said, key=_PERMISSIVE.__getitem__, default="hold")
+
+
+def _keys(person: Person, wanted: Mapping[str, str], maps: Mapping[str, FieldMap]) -> tuple[tuple[str, str], ...]:
+    """Return what to find the contact by: our own id for the learner first, the e-mail second."""
+    place = maps.get("lms_user_id")
+    our_id = wanted.get(place.property) if place else None
+    keys = [(place.property, our_id)] if place and our_id else []
+    return tuple([*keys, ("email", person.profile.email)] if person.profile.email else keys)

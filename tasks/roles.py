@@ -1,0 +1,127 @@
+"""The roles of an installation: what each process is started as, alone in a container or all together by `up`."""
+
+import ipaddress
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import gettempdir
+
+import structlog
+
+from integration.connectors import registry
+from integration.errors import ConfigError
+from integration.observability import logs
+from integration.settings import Settings
+from tasks.assembly import Assembly
+from tasks.child import Role
+from tasks.embedded.servers import EmbeddedServers
+from tasks.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
+
+ROLES = ("web", "worker", "beat", "flower")
+
+
+def web(assembly: Assembly) -> None:
+    """Serve webhooks until told to stop."""
+    from tasks import web as endpoint  # noqa: PLC0415 - Celery and uvicorn are slow to import, other commands need neither
+
+    _begin(assembly, "web")
+    endpoint.serve(assembly)
+
+
+def worker(assembly: Assembly) -> None:
+    """Run a Celery worker on threads: calls to other systems wait, and threads wait at a fraction of the memory."""
+    threads = str(assembly.settings.worker_concurrency)
+    options = ["--pool", "threads", "--concurrency", threads, "--without-gossip", "--without-mingle"]
+    _celery(assembly, "worker", [*options, "--loglevel", "INFO"])
+
+
+def beat(assembly: Assembly) -> None:
+    """Tick the periodic tasks. The schedule file is disposable: beat only ticks."""
+    schedule = Path(gettempdir()) / f"coursewire-beat-{os.getpid()}"
+    _celery(assembly, "beat", ["--schedule", str(schedule), "--pidfile", "", "--loglevel", "INFO"])
+
+
+def flower(assembly: Assembly) -> None:
+    """Show live workers and failed tasks, read-only. Raises ConfigError where it would be open to the network."""
+    settings = assembly.settings
+    password = settings.flower_basic_auth.get_secret_value() if settings.flower_basic_auth else ""
+    if not password and not _is_loopback(settings.flower_host):
+        raise ConfigError(
+            f"Flower would be open to everybody on {settings.flower_host}. "
+            "Set COURSEWIRE_FLOWER_BASIC_AUTH=user:password, or COURSEWIRE_FLOWER_HOST=127.0.0.1."
+        )
+    if password and ":" not in password:
+        raise ConfigError("COURSEWIRE_FLOWER_BASIC_AUTH must read user:password")
+    if password:
+        # Not on the command line, where every user of the machine could read it.
+        os.environ["FLOWER_BASIC_AUTH"] = password
+    options = [f"--address={settings.flower_host}", f"--port={settings.flower_port}", "--read_only=True"]
+    _celery(assembly, "flower", [*options, "--max_tasks=10000"])
+
+
+def everything(settings: Settings, migrate: Callable[[Assembly], None]) -> int:
+    """Run all roles on this machine, with embedded servers where no URL is set; return the exit code.
+
+    `migrate` brings the schema to head before any role starts.
+
+    Raises ConfigError, EmbeddedUnavailable or FolderInUse before anything runs.
+    """
+    database, broker = settings.database_url is None, settings.broker_url is None
+    Assembly(settings).config  # noqa: B018 - a wrong file must be said before servers start
+    servers = EmbeddedServers(settings.data_dir, database=database, broker=broker) if database or broker else None
+    with servers or nullcontext():
+        settings = settings_with(settings, servers)
+        migrate(Assembly(settings))
+        return Supervisor(roles(settings), servers.servers if servers else ()).run()
+
+
+def settings_with(settings: Settings, servers: EmbeddedServers | None) -> Settings:
+    """Return the settings of child processes: the addresses and the key of the embedded servers filled in."""
+    if servers is None:
+        return settings
+    found: dict[str, str] = {}
+    if servers.postgres:
+        found["database_url"] = servers.database_url
+        if settings.master_keys is None:
+            found["master_keys"] = servers.folder.master_keys()
+    if servers.valkey:
+        found["broker_url"] = servers.broker_url
+    return Settings(**{**settings.model_dump(), **found})  # type: ignore[arg-type]
+
+
+def roles(settings: Settings) -> list[Role]:
+    """Return what `up` runs; secrets go by environment, never on a command line."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    for name, value in settings.model_dump().items():
+        if value is not None:
+            shown = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+            environment[f"COURSEWIRE_{name.upper()}"] = str(shown)
+    return [Role(name, [sys.executable, "-m", "tasks.cli", name], environment) for name in ROLES]
+
+
+def _begin(assembly: Assembly, role: str) -> None:
+    logs.configure(assembly.settings.log_format)
+    registry.validate()
+    assert assembly.config  # noqa: S101 - read now, so that a mistake ends the process with its sentence
+    assert assembly.ring  # noqa: S101
+    log.info("role.started", role=role, pid=os.getpid(), host=assembly.settings.host, port=assembly.settings.port)
+
+
+def _celery(assembly: Assembly, role: str, options: list[str]) -> None:
+    from tasks.app import app  # noqa: PLC0415 - it configures itself from the environment of this role
+
+    _begin(assembly, role)
+    app.start(["--quiet", role, *options])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,52 @@
+"""The web role: the endpoint on uvicorn, with intake and publisher inside.
+
+uvicorn, because one process is one process: killed, it leaves no worker behind on the port (granian does). What it
+lacks, deadlines for slow clients, `integration.webhook.protocol` and the app add.
+"""
+
+import celery
+import uvicorn
+from starlette.applications import Starlette
+
+from integration.enqueue import Publisher
+from integration.observability import books
+from integration.webhook.app import Endpoint, create_app
+from integration.webhook.intake import Intake
+from integration.webhook.protocol import BoundedProtocol
+from integration.webhook.receive import Door
+from tasks.app import app as celery_app
+from tasks.assembly import Assembly
+
+
+def build(assembly: Assembly) -> Starlette:
+    """Return the ASGI application of this process; nothing connects before the first request."""
+    doors = {
+        name: Door(name, system, webhook.public_url if (webhook := assembly.config.connections[name].webhook) else None)
+        for name, system in assembly.inbound.items()
+    }
+    publisher = Publisher(lambda name, arguments: send(celery_app, name, arguments))
+    intake = Intake(assembly.database_url, publisher.ring)
+    return create_app(
+        Endpoint(doors, assembly.ring, intake, publisher, metrics=lambda: books.render(assembly.engine))
+    )
+
+
+def send(app: celery.Celery, name: str, arguments: list[object]) -> None:
+    """Publish by task name, so that the endpoint need not know the tasks."""
+    app.send_task(name, args=arguments, ignore_result=True)
+
+
+def serve(assembly: Assembly) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    uvicorn.run(
+        build(assembly),
+        host=assembly.settings.host,
+        port=assembly.settings.port,
+        http=BoundedProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=20,
+        timeout_graceful_shutdown=12,
+        lifespan="on",
+    )
