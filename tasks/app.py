@@ -53,6 +53,8 @@ SETTINGS: dict[str, Any] = {
     "task_send_sent_event": False,
     "worker_hijack_root_logger": False,  # structlog is set up through `setup_logging`
     "worker_redirect_stdouts": False,
+    # --- beat
+    "beat_enable_remote_control": True,  # it then answers a ping unless its tick is stale: the health check
     "timezone": "UTC",
     "enable_utc": True,
 }

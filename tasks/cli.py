@@ -1,7 +1,6 @@
 """The `coursewire` command (architecture section 8). Each sub-command calls one function of its room."""
 
 import base64
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -39,12 +38,12 @@ def sentences() -> Iterator[None]:
 
 def migrate(assembly: Assembly) -> None:
     """Bring the schema to head and publish the default rules the first time; safe to run at any time."""
-    from mappings import store  # noqa: PLC0415 - only this command needs them
-    from scripts import migrations  # noqa: PLC0415
+    from mappings.store import publish_defaults  # noqa: PLC0415 - only this command needs them
+    from scripts.migrations import upgrade  # noqa: PLC0415
 
     with assembly.engine.begin() as db:
-        migrations.upgrade(db)
-        store.publish_defaults(db)
+        upgrade(db)
+        publish_defaults(db)
     assert assembly.keys  # noqa: S101 - makes the look-up keys, and proves that the master keys open them
 
 
@@ -92,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

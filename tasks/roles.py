@@ -90,7 +90,7 @@ def settings_with(settings: Settings, servers: EmbeddedServers | None) -> Settin
             found["master_keys"] = servers.folder.master_keys()
     if servers.valkey:
         found["broker_url"] = servers.broker_url
-    return Settings(**{**settings.model_dump(), **found})  # type: ignore[arg-type]
+    return Settings(**{**settings.model_dump(), **found})
 
 
 def roles(settings: Settings) -> list[Role]:
@@ -114,7 +114,10 @@ def _begin(assembly: Assembly, role: str) -> None:
 def _celery(assembly: Assembly, role: str, options: list[str]) -> None:
     from tasks.app import app  # noqa: PLC0415 - it configures itself from the environment of this role
 
-    _begin(assembly, role)
+    if role == "flower":
+        logs.configure(assembly.settings.log_format)  # it needs the broker alone, no connections and no keys
+    else:
+        _begin(assembly, role)
     app.start(["--quiet", role, *options])
 
 

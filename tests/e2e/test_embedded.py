@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -35,6 +36,7 @@ from tasks.embedded.valkey import ValkeyServer
 ROOT = os.geteuid() == 0
 OWNER = """
 import sys, time
+from dataclasses import dataclass
 from pathlib import Path
 from tasks.embedded import EmbeddedServers
 with EmbeddedServers(Path(sys.argv[1]), durable=False) as servers:
@@ -88,17 +90,41 @@ def broker(url: str) -> contextlib.closing[redis.Redis]:
     return contextlib.closing(redis.Redis.from_url(url))
 
 
-def start_owner(path: Path) -> tuple[subprocess.Popen[str], list[int]]:
-    """Another process that owns the folder; returns it and the pids of Postgres, Valkey and watchdog."""
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(path)], stdout=subprocess.PIPE, text=True)
-    assert owner.stdout
-    return owner, [int(pid) for pid in owner.stdout.readline().split()]
+@dataclass
+class Owner:
+    """Another process that owns a folder, with the pids of what it started."""
+
+    process: subprocess.Popen[str]
+    postgres: int
+    valkey: int
+    watchdog: int
+
+    def kill(self) -> None:
+        """Kill the owner alone, as the system does when memory runs out."""
+        self.process.kill()
+        self.process.communicate()
+
+    def all_gone(self) -> bool:
+        """True when nothing of it runs any more."""
+        return all(gone(pid) for pid in (self.postgres, self.valkey, self.watchdog))
 
 
-def kill_owner(owner: subprocess.Popen[str]) -> None:
-    """Kill the owner itself, as the system does when memory runs out."""
-    owner.kill()
-    owner.communicate()
+@pytest.fixture
+def start_owner(place: Path) -> Iterator[Callable[[Path], Owner]]:
+    """Starts owners of folders and ends what the test has not."""
+    owners: list[Owner] = []
+
+    def start(path: Path) -> Owner:
+        command = [sys.executable, "-c", OWNER, str(path)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout
+        owners.append(Owner(process, *(int(pid) for pid in process.stdout.readline().split())))
+        return owners[-1]
+
+    yield start
+    for owner in owners:
+        owner.kill()
+        until(owner.all_gone)
 
 
 def gone(pid: int) -> bool:
@@ -271,46 +297,47 @@ def test_a_folder_has_one_owner_and_the_second_is_told_which(place: Path) -> Non
     assert gone(servers.valkey.pid) if servers.valkey else False
 
 
-def test_other_commands_find_the_servers_of_a_live_owner_only(place: Path) -> None:
+def test_other_commands_find_the_servers_of_a_live_owner_only(
+    place: Path, start_owner: Callable[[Path], Owner]
+) -> None:
     """The addresses are there while the owner lives; what a crash leaves behind is not believed."""
     path = place / "data"
     assert DataFolder(path).running() is None
-    owner, pids = start_owner(path)
+    owner = start_owner(path)
     running = DataFolder(path).running()
     assert running
-    assert running.pid == owner.pid
+    assert running.pid == owner.process.pid
     assert running.database_url
     assert execute(running.database_url, "SELECT 1") == [(1,)]
     assert f":{running.ports['valkey']}/" in (running.broker_url or "")
-    kill_owner(owner)
+    owner.kill()
     assert (path / "run.json").exists()
     assert DataFolder(path).running() is None
     with DataFolder(path):
         assert DataFolder(path).running() is None
-    until(lambda: all(gone(pid) for pid in pids))
 
 
-def test_a_killed_owner_takes_its_servers_along(place: Path) -> None:
+def test_a_killed_owner_takes_its_servers_along(place: Path, start_owner: Callable[[Path], Owner]) -> None:
     """Nothing keeps running unseen when the owner is killed with kill -9."""
-    owner, pids = start_owner(place / "data")
-    kill_owner(owner)
-    until(lambda: all(gone(pid) for pid in pids))
+    owner = start_owner(place / "data")
+    owner.kill()
+    until(owner.all_gone)
 
 
-def test_servers_that_outlived_their_owner_are_replaced(place: Path) -> None:
+def test_servers_that_outlived_their_owner_are_replaced(place: Path, start_owner: Callable[[Path], Owner]) -> None:
     """Even if the watchdog dies first, the next start ends the old servers and finds the data."""
-    owner, (old_postgres, old_valkey, watchdog) = start_owner(place / "data")
+    owner = start_owner(place / "data")
     running = DataFolder(place / "data").running()
     assert running
     assert running.database_url
     execute(running.database_url, "CREATE TABLE kept AS SELECT 42 AS answer")
-    os.kill(watchdog, signal.SIGKILL)
-    kill_owner(owner)
-    assert not gone(old_postgres)
-    assert not gone(old_valkey)
+    os.kill(owner.watchdog, signal.SIGKILL)
+    owner.kill()
+    assert not gone(owner.postgres)
+    assert not gone(owner.valkey)
     with EmbeddedServers(place / "data", durable=False) as servers:
-        assert gone(old_postgres)
-        assert gone(old_valkey)
+        assert gone(owner.postgres)
+        assert gone(owner.valkey)
         assert execute(servers.database_url, "SELECT answer FROM kept") == [(42,)]
 
 

@@ -430,7 +430,15 @@ def test_retry_after(header: str | None, seconds: float | None) -> None:
 def test_any_answer_leads_to_a_reply_or_our_errors() -> None:
     """Bytes at random never raise anything but our own errors."""
     chance = random.Random(4)
-    pieces: list[bytes] = [b"HTTP/1.1 200 OK\r\n", b"Content-Length: -1\r\n", b"\r\n", b"\x00\xff", b"{}", b":", b"a" * 70_000]
+    pieces: list[bytes] = [
+        b"HTTP/1.1 200 OK\r\n",
+        b"Content-Length: -1\r\n",
+        b"\r\n",
+        b"\x00\xff",
+        b"{}",
+        b":",
+        b"a" * 70_000,
+    ]
     outcomes: list[Any] = []
     for _ in range(20):
         noise = b"HTTP/1.1 " * chance.randint(0, 1) + b"".join(chance.choices(pieces, k=chance.randint(0, 8)))

@@ -13,7 +13,9 @@ from integration.ports import Capabilities
 ACADEMY = ConnectionConfig.model_validate(
     {"name": "academy", "system": "standard", "webhook": {"secrets": [{"env": "NOT_SET"}]}}
 )
-CRM = ConnectionConfig.model_validate({"name": "crm", "system": "hubspot", "credentials": {"token": {"env": "NOT_SET"}}})
+CRM = ConnectionConfig.model_validate(
+    {"name": "crm", "system": "hubspot", "credentials": {"token": {"env": "NOT_SET"}}}
+)
 
 
 def test_table_is_whole() -> None:
@@ -24,7 +26,12 @@ def test_table_is_whole() -> None:
 def test_faults_are_named() -> None:
     """A duplicate, a capability without its factory and an odd name are all named at once."""
     standard, crm = TABLE[0], TABLE[1]
-    table = [standard, standard, crm._replace(contacts=None), crm._replace(name="Hub Spot", capabilities=Capabilities())]
+    table = [
+        standard,
+        standard,
+        crm._replace(contacts=None),
+        crm._replace(name="Hub Spot", capabilities=Capabilities()),
+    ]
     with pytest.raises(ConfigError) as raised:
         validate(table)
     text = str(raised.value)

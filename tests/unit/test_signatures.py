@@ -88,7 +88,9 @@ def test_bad_timestamp(stamp: str) -> None:
     assert refusal(headers(webhook_timestamp=stamp)).reason is Reason.BAD_TIMESTAMP
 
 
-@pytest.mark.parametrize("signature", ["v1,", "v1", ",", "v1a," + "x" * 44, "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="])
+@pytest.mark.parametrize(
+    "signature", ["v1,", "v1", ",", "v1a," + "x" * 44, "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="]
+)
 def test_bad_signature(signature: str) -> None:
     """A signature in any other form or version is no signature."""
     assert refusal(headers(webhook_signature=signature)).reason is Reason.BAD_SIGNATURE
@@ -117,7 +119,12 @@ def test_any_flipped_bit(place: str, index: int, bit: int) -> None:
 @given(st.dictionaries(st.sampled_from(PLACES[:3]), st.text(st.characters(exclude_categories=[]))), st.binary())
 def test_odd_input_is_refused(made: dict[str, str], body: bytes) -> None:
     """Headers of any text, even what no header can hold, are refused and raise nothing else."""
-    refusal(headers(webhook_timestamp=VECTOR["webhook-timestamp"]) | made | {"webhook-id": "x" + made.get("webhook-id", "")}, body)
+    refusal(
+        headers(webhook_timestamp=VECTOR["webhook-timestamp"])
+        | made
+        | {"webhook-id": "x" + made.get("webhook-id", "")},
+        body,
+    )
 
 
 def test_utf8_id() -> None:
@@ -135,7 +142,9 @@ def test_forms_of_a_secret(form: str) -> None:
         assert decode_secret(form.format(encoded.decode())) == key
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", "not base64 at all!", "whsec_é" + "a" * 40, "a" * 41])
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", "whsec_c2hvcnQ=", "not base64 at all!", "whsec_é" + "a" * 40, "a" * 41]
+)
 def test_bad_secret(secret: str) -> None:
     """A secret that is no base64, or too short to protect anything, is refused without being shown."""
     with pytest.raises(ConfigError) as raised:

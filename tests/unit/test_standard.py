@@ -107,7 +107,9 @@ def test_split(named: object, kind: Kind) -> None:
     assert ACADEMY.split({"webhook-id": "m1"}, raw) == [("m1", kind, raw)]
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"hello", b"[]", b'"x"', b"null", b"7", b"[" * 3000, b"\xff\xfe", b'{"a":1}x'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"hello", b"[]", b'"x"', b"null", b"7", b"[" * 3000, b"\xff\xfe", b'{"a":1}x']
+)
 def test_what_is_no_object_is_refused(raw: bytes) -> None:
     """What is no JSON, or no object, is refused before anything is stored."""
     with pytest.raises(Refused) as raised:
@@ -205,9 +207,7 @@ def test_certification() -> None:
     event = translated(body(certification=full, course=None), type="certification.issued")
     assert (event.subject.type, event.subject.id, event.product, event.course) == ("certification", "c1", "crm", None)
     assert event.expires_at == datetime(2027, 11, 20, 23, tzinfo=UTC)
-    short = translated(
-        body(certification={"id": "c1"}, expires_at="2027-01-01T00:00:00Z"), type="certification.issued"
-    )
+    short = translated(body(certification={"id": "c1"}, expires_at="2027-01-01T00:00:00Z"), type="certification.issued")
     assert (short.product, short.expires_at) == ("c1", datetime(2027, 1, 1, tzinfo=UTC))
     bare = translated(body(), type="certification.expired")
     assert (bare.subject.type, bare.product) == ("course", "demo-101")
@@ -262,7 +262,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"learner": {"email": "sek\0ret@example.com"}}, "data.learner.email: holds a character that text cannot have"),
     ({"learner": {"email": 7}}, "data.learner.email: must be text"),
     ({"learner": "sekret"}, "data.learner: must be an object"),
-    ({"certification": {"expires_at": "sekret"}}, "data.certification.expires_at: must be a time such as 2026-11-21T10:00:00Z"),
+    (
+        {"certification": {"expires_at": "sekret"}},
+        "data.certification.expires_at: must be a time such as 2026-11-21T10:00:00Z",
+    ),
 ]
 
 
@@ -342,8 +345,12 @@ def test_same_fact_same_content() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["2026-11-21T10:00:00Z", "u-1", "92.5", "true", "a\0b"]),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.sampled_from(["2026-11-21T10:00:00Z", "u-1", "92.5", "true", "a\0b"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )

@@ -17,7 +17,7 @@ import pytest
 
 from tasks import child, console, watchdog
 from tasks.console import Console
-from tasks.supervisor import Probe, Role, Supervisor
+from tasks.supervisor import SAME_PRESS, Probe, Role, Supervisor
 from tasks.watchdog import Watchdog
 
 SLEEP = "import time; time.sleep(600)"
@@ -95,11 +95,11 @@ def supervised(*roles: Role, out: io.StringIO | None = None) -> Iterator[Supervi
 class Outside:
     """A supervisor as a process of its own, which reports the pids of its children."""
 
-    def __init__(self, folder: Path, *roles: dict[str, object], stdout: int = subprocess.PIPE) -> None:
+    def __init__(self, folder: Path, *roles: dict[str, object]) -> None:
         self._report = folder / "report"
         self._expected = {str(role["name"]) for role in roles} | {"watchdog"}
         command = [sys.executable, "-c", SUPERVISE, json.dumps(roles), str(self._report)]
-        self.process = subprocess.Popen(command, stdout=stdout, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         until(lambda: self._expected <= self.pids().keys())
 
     def pids(self) -> dict[str, int]:
@@ -113,6 +113,25 @@ class Outside:
         """Wait for its end; returns what it printed."""
         printed, _ = self.process.communicate(timeout=20)
         return printed
+
+
+@pytest.fixture
+def start_outside(tmp_path: Path) -> Iterator[Callable[..., Outside]]:
+    """Starts supervisors as processes of their own and ends what the test has not."""
+    started: list[Outside] = []
+
+    def start(*roles: dict[str, object]) -> Outside:
+        started.append(Outside(tmp_path, *roles))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.wait()
+        if one.process.stdout:
+            one.process.stdout.close()
+        until(lambda one=one: all(gone(pid) for pid in one.pids().values()))  # type: ignore[misc]
 
 
 class FakeServer:
@@ -178,68 +197,64 @@ def test_what_a_dead_child_leaves_running_is_ended(tmp_path: Path) -> None:
     assert gone(second)
 
 
-def test_a_killed_supervisor_takes_children_and_grandchildren_along(tmp_path: Path) -> None:
+def test_a_killed_supervisor_takes_children_and_grandchildren_along(
+    tmp_path: Path, start_outside: Callable[..., Outside]
+) -> None:
     """Nothing keeps running unseen when the supervisor itself is killed with kill -9."""
     seen = tmp_path / "grandchildren"
-    outside = Outside(
-        tmp_path,
+    supervisor = start_outside(
         {"name": "web", "argv": python(SLEEP)},
         {"name": "worker", "argv": python(WITH_GRANDCHILD, seen)},
     )
     until(lambda: seen.exists() and seen.read_text().endswith("\n"))
-    outside.process.kill()
-    outside.finish()
-    everyone = [*outside.pids().values(), int(seen.read_text())]
+    supervisor.process.kill()
+    supervisor.finish()
+    everyone = [*supervisor.pids().values(), int(seen.read_text())]
     until(lambda: all(gone(pid) for pid in everyone), seconds=5)
 
 
-def test_a_killed_watchdog_is_replaced_and_watches_as_before(tmp_path: Path) -> None:
+def test_a_killed_watchdog_is_replaced_and_watches_as_before(start_outside: Callable[..., Outside]) -> None:
     """The guard itself is no weak point."""
-    outside = Outside(tmp_path, {"name": "web", "argv": python(SLEEP)})
-    first = outside.pids()["watchdog"]
+    supervisor = start_outside({"name": "web", "argv": python(SLEEP)})
+    first = supervisor.pids()["watchdog"]
     os.kill(first, signal.SIGKILL)
-    until(lambda: outside.pids().get("watchdog", first) != first)
-    outside.process.kill()
-    outside.finish()
-    until(lambda: all(gone(pid) for pid in outside.pids().values()), seconds=5)
+    until(lambda: supervisor.pids().get("watchdog", first) != first)
+    supervisor.process.kill()
+    supervisor.finish()
+    until(lambda: all(gone(pid) for pid in supervisor.pids().values()), seconds=5)
 
 
-def test_a_request_to_stop_is_followed_in_order(tmp_path: Path) -> None:
+def test_a_request_to_stop_is_followed_in_order(tmp_path: Path, start_outside: Callable[..., Outside]) -> None:
     """SIGTERM: web first, the worker may finish its work and comes last, the exit code is 0."""
     ends = tmp_path / "ends"
-    outside = Outside(
-        tmp_path,
+    supervisor = start_outside(
         {"name": "worker", "argv": python(NOTES_ITS_END, ends, "worker", 0), "phase": 1},
         {"name": "web", "argv": python(NOTES_ITS_END, ends, "web", 0.5)},
     )
-    printed = outside.process.stdout
+    printed = supervisor.process.stdout
     assert printed
     ready = (line for line in printed if "| ready" in line)
     assert len(list(itertools.islice(ready, 2))) == 2
-    outside.process.send_signal(signal.SIGTERM)
-    outside.finish()
-    assert outside.process.returncode == 0
+    supervisor.process.send_signal(signal.SIGTERM)
+    supervisor.finish()
+    assert supervisor.process.returncode == 0
     assert ends.read_text().split() == ["web", "worker"]
 
 
-def test_a_second_request_does_not_wait(tmp_path: Path) -> None:
+def test_a_second_request_does_not_wait(start_outside: Callable[..., Outside]) -> None:
     """Whoever presses Ctrl-C twice means it; an echo of the first press does not count."""
-    outside = Outside(tmp_path, {"name": "worker", "argv": python(STUBBORN), "patience": 600.0})
-    assert outside.process.stdout
-    assert any("| ready" in line for line in outside.process.stdout)
-    outside.process.send_signal(signal.SIGINT)
-    outside.process.send_signal(signal.SIGINT)
-    worker = outside.pids()["worker"]
-
-    def ends_when_asked() -> bool:
-        assert not gone(worker) or time.monotonic() > asked + 0.4
-        outside.process.send_signal(signal.SIGINT)
-        return outside.process.poll() is not None
-
+    supervisor = start_outside({"name": "worker", "argv": python(STUBBORN), "patience": 600.0})
+    assert supervisor.process.stdout
+    assert any("| ready" in line for line in supervisor.process.stdout)
+    supervisor.process.send_signal(signal.SIGINT)
+    supervisor.process.send_signal(signal.SIGINT)
+    worker = supervisor.pids()["worker"]
     asked = time.monotonic()
-    until(ends_when_asked)
-    outside.finish()
-    assert outside.process.returncode == 0
+    until(lambda: time.monotonic() > asked + SAME_PRESS + 0.1)
+    assert not gone(worker)
+    supervisor.process.send_signal(signal.SIGINT)
+    supervisor.finish()
+    assert supervisor.process.returncode == 0
     assert gone(worker)
 
 
@@ -296,18 +311,18 @@ def test_long_lines_and_garbage_arrive() -> None:
     assert any(line.endswith("| �� text") for line in lines)
 
 
-def test_a_closed_output_stops_nothing(tmp_path: Path) -> None:
+def test_a_closed_output_stops_nothing(start_outside: Callable[..., Outside]) -> None:
     """`coursewire up | head -1` keeps running after head has ended, and still stops with exit code 0."""
     code = "import time\nwhile True: print('line', flush=True); time.sleep(0.01)"
-    outside = Outside(tmp_path, {"name": "web", "argv": python(code)})
-    assert outside.process.stdout
-    assert outside.process.stdout.readline()
-    outside.process.stdout.close()
-    first = outside.pids()["web"]
+    supervisor = start_outside({"name": "web", "argv": python(code)})
+    assert supervisor.process.stdout
+    assert supervisor.process.stdout.readline()
+    supervisor.process.stdout.close()
+    first = supervisor.pids()["web"]
     os.kill(first, signal.SIGKILL)
-    until(lambda: outside.pids().get("web", first) != first)
-    outside.process.send_signal(signal.SIGTERM)
-    assert outside.process.wait(20) == 0
+    until(lambda: supervisor.pids().get("web", first) != first)
+    supervisor.process.send_signal(signal.SIGTERM)
+    assert supervisor.process.wait(20) == 0
 
 
 def test_a_paused_terminal_costs_lines_and_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +330,7 @@ def test_a_paused_terminal_costs_lines_and_no_time(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(console, "BACKLOG", 10)
     monkeypatch.setattr(console, "PATIENCE", 0.1)
     reading, writing = os.pipe()
-    with open(writing, "w", encoding="utf-8") as out, open(reading, "rb", buffering=0) as terminal:
+    with os.fdopen(writing, "w", encoding="utf-8") as out, os.fdopen(reading, "rb", buffering=0) as terminal:
         printed = Console(out, ["web"])
         began = time.monotonic()
         for _ in range(200):

@@ -1,0 +1,79 @@
+"""What tests share: one embedded Postgres and Valkey per test process, and a migrated database of its own per test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import Engine
+
+from integration.security.seal import IndexKeys, KeyRing, new_key
+from integration.storage import index_keys
+from integration.storage.base import engine_for
+from mappings.store import publish_defaults
+from scripts.migrations import upgrade
+from tasks.embedded.servers import EmbeddedServers
+
+TEMPLATE = "coursewire_template"
+
+
+@pytest.fixture(scope="session")
+def keyring() -> KeyRing:
+    """The sealing keys of all tests of this process."""
+    return KeyRing({"test": new_key()})
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
+    """Postgres and Valkey that are thrown away: no fsync."""
+    folder: Path = tmp_path_factory.mktemp("servers")
+    with EmbeddedServers(folder, durable=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template(servers: EmbeddedServers, keyring: KeyRing) -> str:
+    """The name of a migrated database to copy from."""
+    with psycopg.connect(servers.database_url, autocommit=True) as db:
+        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    engine = engine_for(_url(servers, TEMPLATE))
+    with engine.begin() as db:
+        upgrade(db)
+        publish_defaults(db)
+        index_keys.load(db, keyring)
+    engine.dispose()
+    return TEMPLATE
+
+
+_serial = iter(range(1_000_000))
+
+
+@pytest.fixture
+def database_url(servers: EmbeddedServers, template: str) -> Iterator[str]:
+    """The address of a fresh, migrated database; dropped after the test."""
+    name = f"test_{next(_serial)}"
+    with psycopg.connect(servers.database_url, autocommit=True) as db:
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+    yield _url(servers, name)
+    with psycopg.connect(servers.database_url, autocommit=True) as db:
+        db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A pool on the test's own database."""
+    engine = engine_for(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def keys(engine: Engine, keyring: KeyRing) -> IndexKeys:
+    """The look-up keys of the test's own database."""
+    with engine.begin() as db:
+        return index_keys.load(db, keyring)
+
+
+def _url(servers: EmbeddedServers, database: str) -> str:
+    return servers.database_url.rpartition("/")[0] + f"/{database}"
