@@ -39,6 +39,7 @@ class Reason(StrEnum):
     CRASH_LOOP = "crash_loop"
     INTERNAL_ERROR = "internal_error"
     SEAL_KEY_MISSING = "seal_key_missing"
+    IGNORED_BY_DECISION = "ignored_by_decision"
     # --- what became of a person's fields in one system
     WRITTEN = "written"
     UNCHANGED = "unchanged"

@@ -61,12 +61,19 @@ def learner_key(sighting: Sighting, keys: IndexKeys) -> str:
 
 def park_keys(sighting: Sighting, keys: IndexKeys) -> list[bytes]:
     """Return what a parked event waits behind: its learner becoming known, or its e-mail becoming free."""
-    waits = [_link_key(sighting.link)] if sighting.link else []
+    waits = [link_key(sighting.link)] if sighting.link else []
     return [*waits, keys.newest("park", sighting.email)] if sighting.email else waits
 
 
-def _link_key(link: tuple[str, str]) -> bytes:
+def link_key(link: tuple[str, str]) -> bytes:
+    """Return what an event is parked behind until this learner (connection, user id) becomes known."""
     return sha256("\0".join(("park", *link)).encode()).digest()
+
+
+def lock_names(link: tuple[str, str] | None, email: str | None) -> set[str]:
+    """Return what to hold while deciding about a learner, so that two decisions never cross."""
+    names = {f"learner\0{link[0]}\0{link[1]}"} if link else set()
+    return names | ({f"email\0{email}"} if email else set())
 
 
 def identify(db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys) -> Identified:
@@ -75,9 +82,7 @@ def identify(db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys:
     Holds the people concerned until the transaction ends, in an order that cannot deadlock. A sighting that cannot be
     decided yields NeedsAttention in its place and changes nothing.
     """
-    names = {f"learner\0{s.link[0]}\0{s.link[1]}" for s in sightings if s.link}
-    names |= {f"email\0{s.email}" for s in sightings if s.email}
-    people.serialise(db, names)
+    people.serialise(db, {name for s in sightings for name in lock_names(s.link, s.email)})
     decision = _Decision.load(db, sightings, ring, keys)
     for sighting in sightings:
         try:
@@ -185,5 +190,5 @@ class _Decision:
 
 def released_keys(result: Identified, keys: IndexKeys) -> list[bytes]:
     """Return the park keys that this batch opened: learners who became known, e-mails that became free."""
-    opened = [_link_key(link) for link in result.new_links]
+    opened = [link_key(link) for link in result.new_links]
     return opened + [keys.newest("park", email) for email in result.freed_emails]

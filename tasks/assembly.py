@@ -30,7 +30,7 @@ NIGHT = time(2, 0)
 """When nightly flows are written, in the time zone of the connection they go to."""
 
 
-class _CallLog(threading.local):
+class CallLog(threading.local):
     """The calls a connector made in this thread, on their way into the database."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Assembly:
     @cached_property
     def flushers(self) -> Mapping[tuple[str, str], Flusher]:
         """From what is due to the systems, by (connection, operation)."""
-        log = _CallLog()
+        log = CallLog()
         projector = Projector(self.config, self.ring)
         made = {}
         for name, connection in self.config.connections.items():

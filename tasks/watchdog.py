@@ -149,9 +149,12 @@ class Target:
 
 def alive(process: psutil.Process) -> bool:
     """True if this very process still runs; a zombie does not."""
-    with contextlib.suppress(psutil.NoSuchProcess):
+    try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def attend(messages: Iterable[bytes]) -> list[Target]:

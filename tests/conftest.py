@@ -1,5 +1,6 @@
 """What tests share: one embedded Postgres and Valkey per test process, and a migrated database of its own per test."""
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,15 @@ TEMPLATE = "coursewire_template"
 
 
 @pytest.fixture(scope="session")
-def keyring() -> KeyRing:
+def master_keys() -> str:
+    """The sealing keys as text, for COURSEWIRE_MASTER_KEYS of a process that a test starts."""
+    return f"test:{base64.b64encode(new_key()).decode()}"
+
+
+@pytest.fixture(scope="session")
+def keyring(master_keys: str) -> KeyRing:
     """The sealing keys of all tests of this process."""
-    return KeyRing({"test": new_key()})
+    return KeyRing.parse(master_keys)
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,7 @@ class LearningEvent(_Frozen):
     learner: Learner
     subject: Subject
     course: Subject | None = None
+    module: Subject | None = None
     course_version: str | None = None
     product: str | None = None
     score: float | None = None

@@ -23,25 +23,26 @@ WITH incoming AS (
     SELECT * FROM unnest(
         %(fact_key)s::bytea[], %(content_hash)s::bytea[], %(connection)s::text[], %(type)s::text[],
         %(rank)s::smallint[], %(person_id)s::bigint[], %(subject_type)s::text[], %(subject_id)s::text[],
-        %(subject_name)s::text[], %(course_id)s::text[], %(course_name)s::text[], %(product)s::text[],
+        %(subject_name)s::text[], %(course_id)s::text[], %(course_name)s::text[], %(module_id)s::text[],
+        %(product)s::text[],
         %(score)s::float8[], %(score_max)s::float8[], %(passed)s::bool[], %(progress)s::float8[],
         %(attempt)s::text[], %(expires_at)s::timestamptz[], %(occurred_at)s::timestamptz[], %(clamped)s::bool[],
         %(origin)s::text[], %(inbox_id)s::bigint[]
     ) AS t(fact_key, content_hash, connection, type, rank, person_id, subject_type, subject_id, subject_name,
-           course_id, course_name, product, score, score_max, passed, progress, attempt, expires_at, occurred_at,
-           clamped, origin, inbox_id)
+           course_id, course_name, module_id, product, score, score_max, passed, progress, attempt, expires_at,
+           occurred_at, clamped, origin, inbox_id)
 ), fresh AS (
     SELECT i.* FROM incoming i
     WHERE NOT EXISTS (SELECT FROM events e WHERE e.fact_key = i.fact_key AND e.content_hash = i.content_hash)
 )
 INSERT INTO events (fact_key, content_hash, revision, connection, type, rank, person_id, person_version,
-                    subject_type, subject_id, subject_name, course_id, course_name, product, score, score_max,
-                    passed, progress, attempt, expires_at, occurred_at, clamped, origin, inbox_id)
+                    subject_type, subject_id, subject_name, course_id, course_name, module_id, product, score,
+                    score_max, passed, progress, attempt, expires_at, occurred_at, clamped, origin, inbox_id)
 SELECT f.fact_key, f.content_hash,
        coalesce((SELECT max(revision) FROM events e WHERE e.fact_key = f.fact_key), 0)
          + row_number() OVER (PARTITION BY f.fact_key ORDER BY f.inbox_id),
        f.connection, f.type, f.rank, f.person_id, p.version + 1, f.subject_type, f.subject_id, f.subject_name,
-       f.course_id, f.course_name, f.product, f.score, f.score_max, f.passed, f.progress, f.attempt, f.expires_at,
+       f.course_id, f.course_name, f.module_id, f.product, f.score, f.score_max, f.passed, f.progress, f.attempt, f.expires_at,
        f.occurred_at, f.clamped, f.origin, f.inbox_id
 FROM fresh f JOIN people p ON p.id = f.person_id
 RETURNING inbox_id, person_id
@@ -146,6 +147,7 @@ def _row(key: bytes, content: bytes, fact: Fact) -> dict[str, Any]:
         "subject_name": event.subject.name,
         "course_id": event.course.id if event.course else None,
         "course_name": event.course.name if event.course else None,
+        "module_id": event.module.id if event.module else None,
         "product": event.product,
         "score": event.score,
         "score_max": event.score_max,

@@ -71,7 +71,7 @@ UPDATE sync_state s SET
     reason = t.reason, detail = t.detail, attempts = CASE WHEN t.attempt_counts THEN s.attempts ELSE s.attempts - 1 END,
     max_batch = t.max_batch, deaths = CASE WHEN t.status = 'in_step' THEN 0 ELSE s.deaths END,
     remote_id = CASE WHEN t.forget THEN t.remote_id ELSE coalesce(t.remote_id, s.remote_id) END,
-    remote_values = CASE WHEN t.forget THEN NULL ELSE coalesce(t.remote_values, s.remote_values) END,
+    remote_values = CASE WHEN t.forget THEN t.remote_values ELSE coalesce(t.remote_values, s.remote_values) END,
     remote_at = CASE WHEN t.remote_values IS NULL THEN s.remote_at ELSE now() END,
     remote_origin = coalesce(t.remote_origin, s.remote_origin),
     written_at = CASE WHEN t.remote_origin = 'sent' THEN now() ELSE s.written_at END,
@@ -148,7 +148,7 @@ class Settled:
     """What became of one claimed row.
 
     `written` is the version that was projected; `after` seconds until it may be claimed again (None: not by itself);
-    `forget` voids what we believed of the other side and takes `remote_id` as the only word.
+    `forget` voids what we believed of the other side: `remote_id` and `remote_values` are then the only word.
     """
 
     id: int

@@ -224,6 +224,7 @@ class Event(Base):
     subject_name: Mapped[str | None]
     course_id: Mapped[str | None]
     course_name: Mapped[str | None]
+    module_id: Mapped[str | None]
     product: Mapped[str | None]
     score: Mapped[float | None]
     score_max: Mapped[float | None]

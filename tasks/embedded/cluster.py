@@ -42,13 +42,19 @@ class Cluster:
 
 
 def prepare(folder: DataFolder, password: Callable[[], str], *, durable: bool) -> Cluster:
-    """The cluster of this data folder, made if there is none; raises EmbeddedUnavailable, OSError."""
-    home, account = _find_home(folder, durable=durable)
-    data = home / "data"
-    binaries = reachable(find_postgres(_major_of(data)), account)
-    _sweep(home)
-    if not data.exists():
-        _create(home, binaries, account, password, durable=durable)
+    """The cluster of this data folder, made if there is none; raises EmbeddedUnavailable."""
+    try:
+        home, account = _find_home(folder, durable=durable)
+        data = home / "data"
+        binaries = reachable(find_postgres(_major_of(data)), account)
+        _sweep(home)
+        if not data.exists():
+            _create(home, binaries, account, password, durable=durable)
+    except OSError as refused:
+        raise EmbeddedUnavailable(
+            f"the database of {folder.path} cannot be used ({refused}): run Coursewire as the user who made it, "
+            "or set COURSEWIRE_DATA_DIR to a folder of yours, or COURSEWIRE_DATABASE_URL to a server you run"
+        ) from refused
     return Cluster(data, binaries, account)
 
 
@@ -57,8 +63,6 @@ def _major_of(data: Path) -> int | None:
         return int((data / "PG_VERSION").read_text("ascii"))
     except FileNotFoundError:
         return None
-    except PermissionError as refused:
-        raise EmbeddedUnavailable(f"{data} belongs to another user: run Coursewire as that user") from refused
 
 
 def _find_home(folder: DataFolder, *, durable: bool) -> tuple[Path, Account | None]:
@@ -133,7 +137,12 @@ def _sweep(home: Path) -> None:
 
 
 def _create(
-    home: Path, binaries: PostgresBinaries, account: Account | None, password: Callable[[], str], *, durable: bool
+    home: Path,
+    binaries: PostgresBinaries,
+    account: Account | None,
+    password: Callable[[], str],
+    *,
+    durable: bool,
 ) -> None:
     """Make a cluster beside its place and move it there whole, so that a half-made one is never served."""
     staging = home / f"init-{secrets.token_hex(4)}"

@@ -17,7 +17,7 @@ import psycopg
 from tasks.embedded.cluster import Cluster, prepare
 from tasks.embedded.errors import EmbeddedUnavailable, MemoryHeld, PortTaken
 from tasks.embedded.folder import DataFolder
-from tasks.embedded.process import Server, end_processes
+from tasks.embedded.process import Server, end_processes, find_processes
 
 START_TIMEOUT = 120.0  # seconds, crash recovery included
 LEFTOVER_TIMEOUT = 10.0  # seconds for processes of a killed server to notice and end
@@ -37,6 +37,7 @@ SETTINGS = {
     "log_checkpoints": "off",
     "logging_collector": "off",
 }
+BUSY = ("too many clients", "connection slots")  # clients were quicker than we: it serves
 THROWAWAY = {"fsync": "off", "full_page_writes": "off"}
 
 
@@ -100,7 +101,9 @@ class PostgresServer(Server):
             if f'database "{DATABASE}" does not exist' in str(refused):
                 self._create_database()
                 return True
-            if "password authentication failed" in str(refused):
+            if any(sign in str(refused) for sign in BUSY):
+                return True
+            if "password authentication failed" in str(refused) and self._remains():
                 raise EmbeddedUnavailable(
                     f"the password in {self.folder.path / 'postgres.password'} does not open its database"
                 ) from refused
@@ -127,19 +130,17 @@ class PostgresServer(Server):
 
 def _postmasters(cluster: Cluster) -> list[psutil.Process]:
     """Live servers on exactly our files, by their command line; a process id alone may have been reused."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        match process.info["cmdline"]:
-            case [program, "-D", data, *_] if Path(program).name == "postgres" and data == str(cluster.data):
-                found.append(process)
-    return found
+
+    def serves(process: psutil.Process) -> bool:
+        match process.cmdline():
+            case [program, "-D", data, *_]:
+                return Path(program).name == "postgres" and data == str(cluster.data)
+        return False
+
+    return find_processes(serves)
 
 
 def _leftovers(cluster: Cluster) -> list[psutil.Process]:
     """Processes that outlived their killed server, by the name it gave them."""
     title = f"postgres: {cluster.label}: "
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if " ".join(process.info["cmdline"] or []).startswith(title)
-    ]
+    return find_processes(lambda process: " ".join(process.cmdline()).startswith(title))

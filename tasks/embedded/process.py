@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -27,6 +27,7 @@ from tasks.watchdog import Watchdog, alive
 # Below the range the system hands out to outgoing connections, which could otherwise take the port of a
 # server in the moment it restarts.
 PORTS = range(20000, 32000)
+MOMENT = 3.0  # seconds
 LOG_LIMIT = 10 * 1024 * 1024  # bytes: a longer log is put aside at the next start
 
 
@@ -108,11 +109,12 @@ class Server(ABC):
 
     def _stays(self) -> bool:
         """True if the process runs; one that was killed a moment ago gets the time to be gone."""
-        if self._process is None or not self.running:
-            return False
-        if not self._answers():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+        return self.running and (self._answers() or self._remains())
+
+    def _remains(self) -> bool:
+        """True if the process is still there after the moment in which one that is ending would end."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(MOMENT)
         return self.running
 
     def _launch_on_some_port(self) -> None:
@@ -230,6 +232,16 @@ def free_port() -> int:
         if is_free(port):
             return port
     raise EmbeddedUnavailable(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
+
+
+def find_processes(wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    """The processes of this machine for which `wanted` is true; those we may not look at are none of ours."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if wanted(process):
+                found.append(process)
+    return found
 
 
 def end_processes(processes: Iterable[psutil.Process], signals: Sequence[signal.Signals], timeout: float) -> None:

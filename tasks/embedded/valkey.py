@@ -19,7 +19,7 @@ from redis.retry import Retry
 from tasks.embedded.binaries import find_broker
 from tasks.embedded.errors import EmbeddedUnavailable, FilesDamaged, PortTaken
 from tasks.embedded.folder import DataFolder
-from tasks.embedded.process import Server, end_processes
+from tasks.embedded.process import Server, end_processes, find_processes
 
 START_TIMEOUT = 60.0  # seconds, loading the file included
 FILES = ("appendonlydir", "appendonly.aof")
@@ -65,12 +65,12 @@ class ValkeyServer(Server):
 
     def _orphans(self) -> list[psutil.Process]:
         """Servers of an owner that was killed, by the folder they work in (they rewrite their titles)."""
-        found = []
-        for process in psutil.process_iter(["name", "cwd"]):
-            name = process.info["name"] or ""
-            if process.info["cwd"] == str(self._home) and ("valkey" in name or "redis" in name):
-                found.append(process)
-        return found
+
+        def works_here(process: psutil.Process) -> bool:
+            name = process.name()
+            return ("valkey" in name or "redis" in name) and process.cwd() == str(self._home)
+
+        return find_processes(works_here)
 
     def _run(self, program: Path) -> None:
         self.folder.write("valkey/valkey.conf", self._config())

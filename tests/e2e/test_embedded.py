@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -30,6 +31,7 @@ from tasks.embedded import (
     cluster,
     postgres,
 )
+from tasks.embedded.account import server_account, spawn
 from tasks.embedded.postgres import PostgresServer
 from tasks.embedded.valkey import ValkeyServer
 
@@ -102,7 +104,9 @@ class Owner:
     def kill(self) -> None:
         """Kill the owner alone, as the system does when memory runs out."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
 
     def all_gone(self) -> bool:
         """True when nothing of it runs any more."""
@@ -180,19 +184,30 @@ def test_no_secret_is_on_a_command_line_or_readable_by_others(place: Path) -> No
         for server in servers.servers:
             command = " ".join(psutil.Process(server.pid).cmdline())
             assert not any(secret in command for secret in secrets)
-        names = ("run.json", "master.key", "valkey/valkey.conf", "postgres.password", "valkey.password", "postgres.log")
+        names = (
+            "run.json",
+            "master.key",
+            "valkey/valkey.conf",
+            "postgres.password",
+            "valkey.password",
+            "postgres.log",
+        )
         modes = {name: stat.S_IMODE((servers.folder.path / name).stat().st_mode) for name in names}
         assert modes == dict.fromkeys(names, 0o600)
 
 
 def test_a_stale_pid_file_does_not_stop_a_start_nor_hurt_who_has_the_pid_now(folder: DataFolder) -> None:
-    """After a power cut the pid in the file may belong to anyone, here to this very test."""
+    """After a power cut the pid in the file may belong to anyone, even to a process of the same account."""
     with PostgresServer(folder, durable=False) as server:
         pid_file = folder.path / "postgres" / "data" / "postmaster.pid"
         left = pid_file.read_text()
-    pid_file.write_text(left.replace(left.split("\n")[0], str(os.getpid()), 1))
-    with server:
-        assert execute(server.url, "SELECT 1") == [(1,)]
+    account = server_account(pid_file.parent)
+    with spawn(["sleep", "600"], account, output=subprocess.DEVNULL) as stranger:
+        pid_file.write_text(left.replace(left.split("\n")[0], str(stranger.pid), 1))
+        with server:
+            assert execute(server.url, "SELECT 1") == [(1,)]
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 def test_a_killed_postgres_starts_again_with_everything_committed(folder: DataFolder) -> None:
@@ -213,7 +228,10 @@ def test_a_killed_postgres_starts_again_while_its_children_still_compute(
 ) -> None:
     """A backend in a long computation outlives its server and must not keep the next one out."""
     monkeypatch.setattr(postgres, "LEFTOVER_TIMEOUT", 1.0)
-    with PostgresServer(folder, durable=False) as server, contextlib.closing(psycopg.connect(server.url)) as busy:
+    with (
+        PostgresServer(folder, durable=False) as server,
+        contextlib.closing(psycopg.connect(server.url)) as busy,
+    ):
         backend = psutil.Process(busy.info.backend_pid)
 
         def compute() -> None:
@@ -313,6 +331,10 @@ def test_other_commands_find_the_servers_of_a_live_owner_only(
     owner.kill()
     assert (path / "run.json").exists()
     assert DataFolder(path).running() is None
+    left = json.loads((path / "run.json").read_text())
+    for pid, started in ((os.getpid(), left["owner_started"]), (os.getpid(), psutil.Process().create_time())):
+        (path / "run.json").write_text(json.dumps(left | {"pid": pid, "owner_started": started}))
+        assert DataFolder(path).running() is None  # the pid was given to someone else since
     with DataFolder(path):
         assert DataFolder(path).running() is None
 

@@ -371,8 +371,9 @@ def test_secrets_stay_out_of_errors_and_names() -> None:
         cause = cause.__cause__ or cause.__context__
     assert "secret" not in repr(shown)
     assert "ada" not in repr(shown)
-    error_of_header = pytest.raises(RetryLater, Client("http://127.0.0.1:1").call, WRITE, SecretStr("Bearer secret\nx"))
-    assert "secret" not in repr(error_of_header.value)
+    with pytest.raises(RetryLater) as raised:
+        Client("http://127.0.0.1:1").call(WRITE, SecretStr("Bearer secret\nx"))
+    assert "secret" not in repr(raised.value)
 
 
 @pytest.mark.parametrize(

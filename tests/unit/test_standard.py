@@ -378,21 +378,26 @@ EVENTS = st.fixed_dictionaries(
 )
 
 
-@given(EVENTS | JSON)
-def test_any_json_is_an_event_or_a_reason(event: Any) -> None:
-    """Whatever JSON comes, there is an event, or a reason that names no value; and what split accepts has a kind."""
-    payload = orjson.dumps(event)
+def outcome(payload: bytes) -> str:
+    """What becomes of a payload: "refused", or the detail of its rejection, or its event as JSON."""
     try:
         ACADEMY.split({"webhook-id": "m1"}, payload)
-    except Refused as refused:
-        assert refused.status == 400
-    try:
         (found,) = ACADEMY.translate(payload)
+    except Refused as error:
+        return f"refused {error.status}"
     except (Ignored, Rejected) as error:
-        assert len(error.detail) < 200
-        assert "\0" not in error.detail
-    else:
-        assert "\\u0000" not in found.model_dump_json()
+        return error.detail
+    return found.model_dump_json()
+
+
+@given(EVENTS | JSON)
+def test_any_json_is_an_event_or_a_reason(event: Any) -> None:
+    """Whatever JSON comes, there is an event or a short reason, and no NUL in either."""
+    payload = orjson.dumps(event)
+    found = outcome(payload)
+    assert found.startswith(("refused 400", "{")) or len(found) < 200
+    assert "\0" not in found
+    assert "\\u0000" not in found
 
 
 @given(st.binary() | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
@@ -400,7 +405,4 @@ def test_any_bytes_are_a_reason(payload: bytes) -> None:
     """Whatever bytes come, translate raises Ignored or Rejected and split Refused, nothing else."""
     with pytest.raises((Ignored, Rejected)):
         ACADEMY.translate(payload)
-    try:
-        ACADEMY.split({}, payload)
-    except Refused as refused:
-        assert refused.status == 400
+    assert outcome(payload)

@@ -113,10 +113,11 @@ def _properties(known: Mapping[str, Mapping[str, Any]], role_property: str | Non
 
 def _fault(name: str, types: tuple[str, ...], found: Mapping[str, Any] | None) -> Iterator[Finding]:
     if found is None:
+        how = " with unique values" if name == "lms_user_id" else ""
         yield Finding(
             False,
             f"the contact property {name} does not exist and will not be written",
-            f"create it as {types[0]}, or leave it out of your field rules",
+            f"create it as {types[0]}{how}, or leave it out of your field rules",
         )
         return
     if found.get("type") not in types:

@@ -20,6 +20,7 @@ _EXACT = 2**53
 _WHOLE = 100
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?", re.ASCII)
+_UNHOLDABLE = re.compile("[\0\ud800-\udfff]")
 _ZONE = re.compile(r"[Zz]|[+-]\d\d:\d\d", re.ASCII)
 
 
@@ -29,7 +30,7 @@ def _text(value: object) -> str | None:
         return None
     if not isinstance(value, str):
         raise ValueError("must be text")  # noqa: TRY004 - pydantic collects ValueError
-    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if _UNHOLDABLE.search(value):
         raise ValueError("holds a character that text cannot have")
     return value.strip() or None
 
@@ -174,6 +175,7 @@ def event_from(kind: EventType, body: dict[str, Any]) -> LearningEvent:
         learner=_learner(data.learner or _LearnerIn()),
         subject=subject,
         course=_named("course", data.course),
+        module=_named("module", data.module),
         course_version=data.course.version if data.course else None,
         product=(certification.product or subject.id) if certified else None,
         score=data.score,
@@ -201,7 +203,8 @@ def _subject(kind: EventType, data: _DataIn) -> Subject:
         case EventType.ASSESSMENT_GRADED:
             narrower = _named("assessment", data.assessment) or _named("module", data.module)
         case EventType.CERTIFICATION_ISSUED | EventType.CERTIFICATION_EXPIRED | EventType.CERTIFICATION_REVOKED:
-            narrower = _named("certification", data.certification)
+            # A course that certifies by itself: still a certification, or its standing would overwrite the course's.
+            narrower = _named("certification", data.certification) or _named("certification", data.course)
     subject = narrower or course
     if subject is None or (course is None and kind is EventType.COURSE_PROGRESSED):
         raise _missing(f"data.{_ABOUT.get(kind.value.partition('.')[0], 'course')}.id is missing")

@@ -276,6 +276,7 @@ CREATE TABLE events (
     subject_name TEXT,
     course_id TEXT,
     course_name TEXT,
+    module_id TEXT,
     product TEXT,
     score DOUBLE PRECISION,
     score_max DOUBLE PRECISION,

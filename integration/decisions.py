@@ -1,0 +1,182 @@
+"""A person's decision about a parked event: whose it is, that it may go on, or that it is not to be applied.
+
+Called by `coursewire parked resolve`. A decision takes the locks in the order that the pipeline takes them (learner,
+person, inbox rows), so the two cannot wait for each other; what it releases is rung for by the caller.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from integration import identity
+from integration.errors import CoursewireError
+from integration.identity import LEARNER, Sighting
+from integration.model.people import Profile
+from integration.ports import Inbound
+from integration.security.seal import IndexKeys, KeyRing
+from integration.storage import audit, inbox, parked, people, received, story
+from integration.storage.parked import ParkedRow
+from integration.storage.people import Person
+from integration.storage.received import Event
+
+ACTION = "parked.resolve"
+_SHOWN = 1_000
+
+
+class CannotDecide(Exception):
+    """Why the decision asked for cannot be taken; the text says what can be done instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A parked event, its learner (connection, user id), and every event that the decision will release."""
+
+    row: ParkedRow
+    link: tuple[str, str] | None
+    released: list[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a decision did: the person it named, if any, and (id, kind) of the events to ring for."""
+
+    person_id: int | None
+    released: list[tuple[int, str]]
+
+
+def about_event(db: Connection, inbox_id: int) -> Question:
+    """Return the question whether this one event may go on. Raises CannotDecide where it is not parked."""
+    row = parked.row(db, inbox_id)
+    if row is None:
+        raise CannotDecide(f"There is no event {inbox_id}. See `coursewire parked list`.")
+    if row.status != "parked":
+        raise CannotDecide(f"Event {inbox_id} is not parked: it is {row.status}.")
+    return Question(row, None, received.by_id(db, [inbox_id]))
+
+
+def about_learner(
+    db: Connection, inbox_id: int, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys
+) -> Question:
+    """Return the question who this event's learner is, with everything that waits for the same answer.
+
+    Raises CannotDecide where it is not parked, cannot be read, or names nobody who could be linked.
+    """
+    question = about_event(db, inbox_id)
+    link = _learner(question.row, inbound, ring, keys)
+    behind = received.waiting_behind(db, [identity.link_key(link)], limit=_SHOWN)
+    events = {event.id: event for event in [*question.released, *behind]}
+    return Question(question.row, link, [events[event_id] for event_id in sorted(events)])
+
+
+def link_to(db: Connection, question: Question, person_id: int, *, actor: str, ring: KeyRing) -> Decided:
+    """Decide that the learner is this person. Raises CannotDecide where that cannot be."""
+    link = _hold(db, question)
+    row = story.person(db, person_id)
+    if row is None:
+        raise CannotDecide(f"There is no person {person_id}. Look for them with `coursewire person show EMAIL`.")
+    if row.merged_into is not None:
+        raise CannotDecide(f"Person {person_id} was merged into person {row.merged_into}; name that one.")
+    if row.erased_at is not None:
+        raise CannotDecide(f"Person {person_id} was erased; use --new-person, or --ignore.")
+    people.load(db, [person_id], ring, lock=True)
+    known = people.by_link(db, LEARNER, [link]).get(link)
+    if known not in (None, person_id):
+        raise CannotDecide(f"The learner is person {known} already; use --release to have the event applied to them.")
+    people.link(db, LEARNER, {link: person_id})
+    return _release(db, question, "linked", person_id, actor)
+
+
+def link_to_new_person(db: Connection, question: Question, *, actor: str, ring: KeyRing, keys: IndexKeys) -> Decided:
+    """Decide that the learner is somebody not known yet, who starts without the e-mail that is in dispute.
+
+    Raises CannotDecide where the learner is known by now.
+    """
+    link = _hold(db, question)
+    known = people.by_link(db, LEARNER, [link]).get(link)
+    if known is not None:
+        raise CannotDecide(f"The learner is person {known} already; use --release to have the event applied to them.")
+    (person_id,) = people.new_ids(db, 1)
+    person = Person(person_id, version=0, profile=Profile(), is_new=True, is_changed=True)
+    people.save(db, [person], ring, keys)
+    people.link(db, LEARNER, {link: person_id})
+    return _release(db, question, "new_person", person_id, actor)
+
+
+def release(db: Connection, question: Question, *, actor: str) -> Decided:
+    """Decide that the event may go on as it is. Raises CannotDecide where somebody was faster."""
+    return _release(db, question, "released", None, actor)
+
+
+def ignore(db: Connection, question: Question, *, actor: str) -> Decided:
+    """Decide that this one event is not to be applied. Raises CannotDecide where somebody was faster."""
+    if not parked.ignore(db, question.row.id):
+        raise _too_late(question)
+    _audit(db, question, "ignored", None, actor)
+    return Decided(None, [])
+
+
+def _learner(
+    row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys
+) -> tuple[str, str]:
+    system = inbound.get(row.connection)
+    if system is None:
+        raise CannotDecide(
+            f"Event {row.id} cannot be read, because {row.connection} is not in the connections file. "
+            "Add it again, or use --ignore."
+        )
+    if row.payload is None:
+        raise CannotDecide(f"Event {row.id} cannot be read, because its payload was purged. Use --ignore.")
+    try:
+        payload = ring.open(row.payload, inbox.payload_context(row.connection, row.request_id))
+        sightings = [Sighting(row.connection, event) for event in system.translate(payload)]
+    except CoursewireError as error:
+        raise CannotDecide(f"Event {row.id} cannot be read ({error}). Mend that, or use --ignore.") from None
+    # A payload may hold several learners: the question is about the one that the event waits behind.
+    waits = {bytes(key) for key in row.park_keys or ()}
+    asked = [s for s in sightings if waits & set(identity.park_keys(s, keys))] or sightings
+    links = {s.link for s in asked}
+    if len(links) != 1:
+        raise CannotDecide(f"Event {row.id} names {len(links)} learners. Use --release or --ignore.")
+    link = links.pop()
+    if link is None:
+        raise CannotDecide(
+            f"Event {row.id} names its learner by e-mail alone, so there is no LMS id to link. "
+            "Correct the learner in the LMS and have it sent again, and --ignore this one."
+        )
+    return link
+
+
+def _hold(db: Connection, question: Question) -> tuple[str, str]:
+    """Let nobody else decide about this learner until the transaction ends."""
+    if question.link is None:
+        raise CannotDecide(f"Event {question.row.id} names no learner that could be linked.")
+    people.serialise(db, identity.lock_names(question.link, None))
+    return question.link
+
+
+def _release(db: Connection, question: Question, outcome: str, person_id: int | None, actor: str) -> Decided:
+    released = inbox.release(db, [identity.link_key(question.link)]) if question.link else []
+    if question.row.id not in {row_id for row_id, _ in released}:
+        alone = parked.release(db, question.row.id)
+        if not alone and not released:
+            raise _too_late(question)
+        released += alone
+    _audit(db, question, outcome, person_id, actor)
+    return Decided(person_id, sorted(released))
+
+
+def _too_late(question: Question) -> CannotDecide:
+    return CannotDecide(f"Event {question.row.id} is not parked any more; nothing was changed.")
+
+
+def _audit(db: Connection, question: Question, outcome: str, person_id: int | None, actor: str) -> None:
+    audit.append(
+        db,
+        actor=actor,
+        action=ACTION,
+        outcome=outcome,
+        connection=question.row.connection,
+        subject=("person", person_id) if person_id is not None else ("inbox", question.row.id),
+        reference=f"inbox:{question.row.id}",
+    )

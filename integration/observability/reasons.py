@@ -1,0 +1,205 @@
+"""Every reason code in words: what happened, and what to do next. `docs/reasons.md` shows the same table.
+
+Written for the person who looks at a stuck record. Nothing here names a customer, an address or a value.
+"""
+
+from typing import NamedTuple
+
+from integration.errors import Reason
+
+
+class Words(NamedTuple):
+    """A reason for people: two sentences, each complete."""
+
+    happened: str
+    next: str
+
+
+_NOTHING = "Nothing to do."
+_BY_ITSELF = "Nothing to do: it is tried again by itself."
+
+WORDS: dict[Reason, Words] = {
+    # --- the endpoint's answers
+    Reason.UNKNOWN_CONNECTION: Words(
+        "A webhook came for a connection that takes none.",
+        "Correct the address at the sender, or add the connection to the connections file.",
+    ),
+    Reason.BODY_TOO_LARGE: Words(
+        "A webhook's body was larger than the limit of the endpoint.",
+        "Have the sender split it, or import it from a file.",
+    ),
+    Reason.BODY_TOO_SLOW: Words(
+        "A webhook's body did not arrive in time.",
+        "Look at the network or proxy in between; the sender will send it again.",
+    ),
+    Reason.UNSUPPORTED_MEDIA_TYPE: Words(
+        "A webhook said that its body is no JSON.",
+        "Have the sender set content-type to application/json.",
+    ),
+    Reason.MISSING_SIGNATURE: Words(
+        "A webhook came without the headers that prove who sent it.",
+        "Switch signing on at the sender, and see that no proxy drops the headers.",
+    ),
+    Reason.BAD_SIGNATURE: Words(
+        "A webhook was signed with a secret that this connection does not have, or changed on its way.",
+        "Compare the secret at the sender with the one that webhook.secrets names.",
+    ),
+    Reason.BAD_TIMESTAMP: Words(
+        "A webhook's timestamp is no number of seconds.",
+        "Have the sender write the header webhook-timestamp as whole seconds since 1970.",
+    ),
+    Reason.STALE_TIMESTAMP: Words(
+        "A webhook's timestamp is too far from the clock of this machine.",
+        "Set both clocks by NTP; an old request that somebody sent again is rightly refused.",
+    ),
+    Reason.MALFORMED_BODY: Words(
+        "A webhook's body is not what its format demands.",
+        "Have the sender send one whole JSON object.",
+    ),
+    Reason.DATABASE_AWAY: Words(
+        "The endpoint could not reach Postgres and accepted nothing.",
+        "Run `coursewire check`; the sender will send it again.",
+    ),
+    Reason.SECRET_UNREADABLE: Words(
+        "The endpoint could not read the secret of this connection.",
+        "Run `coursewire check` and put the secret where it says.",
+    ),
+    # --- what became of an event
+    Reason.APPLIED: Words("The event became a fact about the person.", _NOTHING),
+    Reason.DUPLICATE_FACT: Words("The event said what was known already.", _NOTHING),
+    Reason.NO_ROUTE: Words(
+        "No route carries events of this flow away from their connection.",
+        "Add the flow to a route in the connections file, if it should go somewhere.",
+    ),
+    Reason.UNKNOWN_TYPE: Words(
+        "The event is of a type that has no meaning here.",
+        "Nothing to do; switch the type off at the sender to save the traffic.",
+    ),
+    Reason.ID_REUSE: Words(
+        "The sender used one id for two different bodies; the second one was kept and not applied.",
+        "Read it with `coursewire events show ID --payload`, then apply it with `coursewire parked resolve ID --release` "
+        "or drop it with `--ignore`.",
+    ),
+    Reason.HOSTILE_JSON: Words(
+        "The body is JSON that strict readers refuse: nested too deeply, NaN, or broken text.",
+        "Have the sender repair it and send it under a new id.",
+    ),
+    Reason.INVALID_EVENT: Words(
+        "A field of the event has a value that it cannot have; the detail names the field.",
+        "Have the sender repair it and send it under a new id.",
+    ),
+    Reason.MISSING_FIELD: Words(
+        "A field that the event needs is absent; the detail names it.",
+        "Have the sender add it and send the event under a new id.",
+    ),
+    Reason.NO_IDENTITY: Words(
+        "The learner is not known here and came without an e-mail.",
+        "Decide whose event it is: `coursewire parked resolve ID --person PERSON`, or `--new-person`.",
+    ),
+    Reason.INVALID_EMAIL: Words(
+        "The learner is not known here and came with an e-mail that is none.",
+        "Correct the e-mail in the LMS, or decide: `coursewire parked resolve ID --person PERSON`, or `--new-person`.",
+    ),
+    Reason.EMAIL_TAKEN: Words(
+        "The learner's e-mail belongs to a person whom the same LMS calls otherwise.",
+        "Decide whether they are one: `coursewire parked resolve ID --person PERSON`, or `--new-person`.",
+    ),
+    Reason.AMBIGUOUS_PERSON: Words(
+        "Several people could be the learner.",
+        "Decide which one: `coursewire parked resolve ID --person PERSON`, or `--new-person`.",
+    ),
+    Reason.CONNECTION_REMOVED: Words(
+        "The event's connection is not in the connections file any more, so nobody can read it.",
+        "Add the connection again and run `coursewire parked resolve ID --release`, or drop the event with `--ignore`.",
+    ),
+    Reason.CRASH_LOOP: Words(
+        "Three workers ended while they had this one record alone; it was set aside to save the others.",
+        "Look for the end of a worker in the logs and report it; the record is kept.",
+    ),
+    Reason.INTERNAL_ERROR: Words(
+        "The program failed on this one record; the rest went on.",
+        "Look for the traceback in the worker's log and report it; the record is kept.",
+    ),
+    Reason.SEAL_KEY_MISSING: Words(
+        "A sealed value does not open with the master keys of this process.",
+        "Add the key that is missing to COURSEWIRE_MASTER_KEYS of every process, behind the newest one.",
+    ),
+    Reason.IGNORED_BY_DECISION: Words("A person decided that this event is not to be applied.", _NOTHING),
+    # --- what became of a person's fields in one system
+    Reason.WRITTEN: Words("The fields were written.", _NOTHING),
+    Reason.UNCHANGED: Words("The system held these values already, so no call was spent.", _NOTHING),
+    Reason.UNKNOWN_PERSON: Words(
+        "The system does not know this person, and the route says to hold them.",
+        "Create the contact there, and it is found within the hour; or set unknown_person: create for the route.",
+    ),
+    Reason.PERSON_IGNORED: Words(
+        "The system does not know this person, and the route says to ignore such people.",
+        "Nothing to do, unless that is not meant: then set unknown_person of the route to hold or create.",
+    ),
+    Reason.NO_EMAIL: Words(
+        "The contact would have to be created, which needs an e-mail, and none is known.",
+        "Add the person's e-mail in the LMS, or create the contact by hand.",
+    ),
+    Reason.CONTACT_SHARED: Words(
+        "The contact that was found stands for another person already.",
+        "Compare the two people, and correct the e-mail or the LMS id on the contact.",
+    ),
+    Reason.CONTACT_GONE: Words("The contact was deleted on the other side; it is looked for anew.", _BY_ITSELF),
+    Reason.CONTACT_MERGED: Words(
+        "The contact was merged into another one on the other side; it is read anew.", _BY_ITSELF
+    ),
+    Reason.CONFLICT: Words(
+        "A value that must be unique belongs to another contact.",
+        "Find the other contact by the value that the detail names, and correct or merge the two.",
+    ),
+    Reason.INVALID_VALUE: Words(
+        "The system refuses a value; the detail names the property.",
+        "Correct the property's type or options there, or map another property in the field rules.",
+    ),
+    Reason.UNKNOWN_PROPERTY: Words(
+        "A property does not exist there, or may not be written.",
+        "Create the property, or leave it out of the field rules; the other fields are written without it.",
+    ),
+    Reason.RATE_LIMITED: Words("The system asked us to slow down.", _BY_ITSELF),
+    Reason.DAILY_LIMIT: Words(
+        "The daily number of calls of the account is used up.",
+        "It goes on after midnight there; raise the limit, or move flows to nightly, if this is often so.",
+    ),
+    Reason.SERVER_ERROR: Words(
+        "The system answered with a fault of its own.",
+        "It is tried again by itself; look at the vendor's status page if it lasts.",
+    ),
+    Reason.NETWORK_ERROR: Words(
+        "The system could not be reached.",
+        "It is tried again by itself; run `coursewire check` if it lasts.",
+    ),
+    Reason.UNKNOWN_OUTCOME: Words(
+        "The answer to a write was lost, so the contact is read before anything is sent again.", _BY_ITSELF
+    ),
+    Reason.MALFORMED_ANSWER: Words(
+        "The system's answer was not what its documentation says.",
+        "It is tried again by itself; see that base_url leads to the system and not to a proxy's page.",
+    ),
+    Reason.BATCH_REJECTED: Words(
+        "The system refused the record without saying why, even when it was sent alone.",
+        "Compare the person's fields with what the properties take; the detail holds what the system said.",
+    ),
+    Reason.CREDENTIALS_REFUSED: Words(
+        "The system refuses our credentials, so all calls to it rest; its backlog waits.",
+        "Put a valid token where the connection's credentials point; it is tried again every minute.",
+    ),
+    Reason.SCOPE_MISSING: Words(
+        "The credentials are valid but lack a permission, so all calls to the system rest; its backlog waits.",
+        "Grant the permission that the worker's log or `coursewire check` names; it is tried again every minute.",
+    ),
+    Reason.LEASE_EXPIRED: Words("A worker ended in the middle of its work.", _BY_ITSELF),
+    Reason.PAUSED: Words("The connection was paused before this record's turn came.", _BY_ITSELF),
+}
+
+
+def words(code: str | None) -> Words | None:
+    """Return a stored reason code in words; None for no code, or one that this version does not know."""
+    try:
+        return WORDS[Reason(code)] if code else None
+    except ValueError:
+        return None

@@ -1,0 +1,214 @@
+"""Why a person's fields in one system are not (yet) what they should be: a pure function to plain sentences.
+
+Called by `coursewire person show` and `events show`, with what Postgres and the connections file say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from integration.observability.reasons import words
+
+LATE = timedelta(minutes=2)
+"""A row that has been due for longer, while nothing holds it back, has nobody who works on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The state of a connection; `known` is False where the connections file does not name it any more."""
+
+    status: str = "active"
+    reason: str | None = None
+    paused_until: datetime | None = None
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What Postgres keeps about one person in one system."""
+
+    status: str
+    reason: str | None
+    detail: str | None
+    wanted: int
+    written: int
+    attempts: int
+    not_before: datetime | None
+    wanted_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FieldState:
+    """A property: its last known value there, the value it should have, and whether the two differ."""
+
+    name: str
+    there: str | None
+    wanted: str
+    differs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A property that the connection leaves out, because the other side refused it."""
+
+    name: str
+    reason: str
+    retry_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One system as one person's story sees it; `routes_from` names the sources with a route to it."""
+
+    connection: str
+    state: Connected
+    line: Line | None
+    sources: Sequence[str] = ()
+    routes_from: Sequence[str] = ()
+    flows: Sequence[str] = ()
+    fields: Sequence[FieldState] = ()
+    refusals: Sequence[Refusal] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class WhyNot:
+    """One cause: what happened, what to do next, and the properties it keeps from being written."""
+
+    happened: str
+    next: str
+    fields: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return both sentences as one text."""
+        return f"{self.happened} {self.next}"
+
+
+def why_not(place: Place, now: datetime) -> list[WhyNot]:
+    """Return every cause why `place` does not hold what it should; empty where it does."""
+    left_out = {refusal.name for refusal in place.refusals}
+    waiting = tuple(f.name for f in place.fields if f.differs and f.name not in left_out)
+    causes = [
+        *_connection(place, waiting, now),
+        *(_line(place, place.line, waiting, now) if place.line else _nothing_due(place)),
+        *_refused(place),
+    ]
+    return [cause for cause in causes if cause]
+
+
+def _connection(place: Place, waiting: tuple[str, ...], now: datetime) -> list[WhyNot]:
+    """Return what holds the whole connection back, where something waits for it."""
+    name, state = place.connection, place.state
+    if not state.known:
+        return [
+            WhyNot(
+                f"{name} is not in the connections file, so nothing is written there.",
+                "Add it again, if it should be.",
+                waiting,
+            )
+        ]
+    if place.line is None or (place.line.status == "in_step" and not waiting):
+        return []
+    known = words(state.reason)
+    because = f" {known.happened}" if known else ""
+    if state.status == "paused":
+        happened = f"A person has paused {name}; what is due there waits."
+        return [WhyNot(happened, "Resume the connection when it is time.", waiting)]
+    if state.status == "removed":
+        return [WhyNot(f"{name} was removed.", "Add it again, if it should be written to.", waiting)]
+    if state.status == "broken":
+        return [WhyNot(f"{name} is broken.{because}", known.next if known else "Run `coursewire check`.", waiting)]
+    if state.paused_until and state.paused_until > now:
+        happened = f"{name} rests until {moment(state.paused_until)}.{because}"
+        return [WhyNot(happened, known.next if known else "Nothing to do.", waiting)]
+    return []
+
+
+def _nothing_due(place: Place) -> list[WhyNot]:
+    if not place.state.known:
+        return []
+    name = place.connection
+    if not place.sources:
+        return [WhyNot(f"Nothing that leads to {name} was received for this person.", "Nothing to do.")]
+    if not place.routes_from:
+        happened = f"No route leads from {_listed(place.sources)} to {name}, so nothing is written there."
+        return [WhyNot(happened, "Add one under routes: in the connections file, if it should be.")]
+    happened = (
+        f"Nothing is due in {name}: no event of a flow on its route from {_listed(place.routes_from)} "
+        f"({_listed(place.flows)}) has come since the route was made."
+    )
+    return [WhyNot(happened, "Add the flow that the events above travel on to the route, or wait for the next event.")]
+
+
+def _line(place: Place, line: Line, waiting: tuple[str, ...], now: datetime) -> list[WhyNot]:
+    name, known = place.connection, words(line.reason)
+    detail = f" Detail: {line.detail}." if line.detail else ""
+    said = (known.happened if known else f"The reason is {line.reason}.") if line.reason else ""
+    then = known.next if known else "Run `coursewire check`."
+    match line.status:
+        case "in_step":
+            return _in_step(place, line, waiting)
+        case "sending":
+            return [WhyNot(f"{name} is being written now.", "Look again in a moment.", waiting)]
+        case "parked" if line.not_before:
+            again = f"It is looked at again at {moment(line.not_before)}."
+            return [WhyNot(f"Parked for {name}: {said}{detail} {again}", then, waiting)]
+        case "parked":
+            return [WhyNot(f"Parked for {name} until a person acts: {said}{detail}", then, waiting)]
+        case "dead":
+            tries = f"{line.attempts} {'try' if line.attempts == 1 else 'tries'}"
+            happened = f"Given up for {name} after {tries}: {said}{detail} The next event about this person tries again."
+            return [WhyNot(happened, then, waiting)]
+    if line.not_before and line.not_before > now:
+        if line.status == "waiting" or line.attempts:
+            happened = f"Try {line.attempts + 1} for {name} comes at {moment(line.not_before)}. {said}{detail}"
+            return [WhyNot(happened.strip(), then, waiting)]
+        happened = f"Not due in {name} before {moment(line.not_before)}, because the flow is not realtime."
+        return [WhyNot(happened, "Nothing to do.", waiting)]
+    return [_due(place, line, waiting, now)]
+
+
+def _in_step(place: Place, line: Line, waiting: tuple[str, ...]) -> list[WhyNot]:
+    known = words(line.reason)
+    if line.reason == "person_ignored" and known:
+        return [WhyNot(f"{place.connection}: {known.happened}", known.next, waiting)]
+    if not waiting:
+        return []
+    happened = (
+        f"{place.connection} was in step at version {line.written}, and should hold something else by now: the rules, "
+        "the links of the person or the date have changed since."
+    )
+    return [WhyNot(happened, "It is written with the next event about this person, or the nightly comparison.", waiting)]
+
+
+def _due(place: Place, line: Line, waiting: tuple[str, ...], now: datetime) -> WhyNot:
+    since = line.not_before or line.wanted_since
+    state = place.state
+    held = state.status in ("paused", "broken", "removed") or (state.paused_until or now) > now or not state.known
+    if held or now - since <= LATE:
+        happened = f"Due in {place.connection} since {moment(since)} (version {line.wanted}, written {line.written})."
+        return WhyNot(happened, "Nothing to do: a worker takes it next." if not held else "It goes out then.", waiting)
+    happened = f"Due in {place.connection} since {moment(since)}, and no worker has taken it."
+    return WhyNot(happened, "See that `coursewire worker` and `coursewire beat` run, then `coursewire check`.", waiting)
+
+
+def _refused(place: Place) -> list[WhyNot]:
+    wanted = {f.name for f in place.fields if f.differs}
+    found = []
+    for refusal in place.refusals:
+        if refusal.name in wanted:
+            known = words(refusal.reason)
+            happened = (
+                f"{place.connection} refuses the property {refusal.name}, so it is left out "
+                f"until {moment(refusal.retry_at)}. {known.happened if known else ''}"
+            )
+            found.append(WhyNot(happened.strip(), known.next if known else "Create it there.", (refusal.name,)))
+    return found
+
+
+def moment(at: datetime) -> str:
+    """Return a time as people read it, in UTC."""
+    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(sorted(set(names))) or "nowhere"

@@ -1,0 +1,375 @@
+"""Writing contacts: real Postgres, real HTTP against the strict sandbox CRM, one drain at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine
+
+from integration.config import Config, ConnectionConfig
+from integration.connectors import registry
+from integration.delivery.flush import Flusher
+from integration.errors import BatchRejected, Reason
+from integration.model.contacts import ContactWrite
+from integration.observability.books import balance
+from integration.pipeline import WRITE_CONTACT, Pipeline
+from integration.security.seal import KeyRing
+from integration.storage import connections, sync_state
+from scripts.sandbox.faults import fault
+from scripts.sandbox.hubspot import HubSpotSandbox
+from tasks.assembly import CallLog
+from tasks.projection import Projector
+from tests.db.conftest import CONFIG, Put, event
+from tests.db.test_pipeline import rows
+
+Make = Callable[..., Flusher]
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[HubSpotSandbox]:
+    """One sandbox CRM for all tests of this file."""
+    with HubSpotSandbox(token="t0ken", rate=100_000, products="alpha") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def crm(portal: HubSpotSandbox, monkeypatch: pytest.MonkeyPatch) -> HubSpotSandbox:
+    """The sandbox as new."""
+    monkeypatch.setenv("TEST_TOKEN", "t0ken")
+    portal.reset()
+    portal.configure(rate=100_000, token="t0ken")
+    return portal
+
+
+@pytest.fixture
+def make(engine: Engine, keyring: KeyRing, crm: HubSpotSandbox) -> Make:
+    """Build a flusher for a route's policy about people the CRM does not know."""
+
+    def build(unknown_person: str = "create", store: Any = None) -> Flusher:
+        settings = {
+            **CONFIG["connections"]["crm"],
+            "name": "crm",
+            "base_url": crm.url,
+            "credentials": {"token": {"env": "TEST_TOKEN"}},
+        }
+        routes = [{**route, "unknown_person": unknown_person} for route in CONFIG["routes"]]  # type: ignore[dict-item]
+        config = Config.model_validate(
+            {"connections": {**CONFIG["connections"], "crm": settings}, "routes": routes}
+        )
+        log = CallLog()
+        made = store or registry.contacts(ConnectionConfig.model_validate(settings), on_call=log.note)
+        with engine.begin() as db:
+            connections.register(db, {"crm": "hubspot"})
+        projector = Projector(config, keyring)
+        return Flusher(engine, "crm", WRITE_CONTACT, made, keyring, projector.contacts, log.take)
+
+    return build
+
+
+def people(count: int, **data: Any) -> list[dict[str, Any]]:
+    """Return one completion each of `count` learners."""
+    return [event(user=f"u-{n}", email=f"u{n}@example.com", **data) for n in range(count)]
+
+
+def sync(pipeline: Pipeline, put: Put, bodies: Sequence[dict[str, Any]]) -> None:
+    """Take events to what is due."""
+    pipeline.sync("completion", put(bodies))
+
+
+def states(engine: Engine) -> list[tuple[Any, ...]]:
+    """Return (status, reason) of every person's contact."""
+    return rows(engine, "SELECT status, reason FROM sync_state ORDER BY id")
+
+
+def hurry(engine: Engine) -> None:
+    """Let every wait be over."""
+    with engine.begin() as db:
+        db.exec_driver_sql("UPDATE sync_state SET not_before = now() WHERE not_before IS NOT NULL")
+        db.exec_driver_sql("UPDATE connections SET paused_until = now() WHERE paused_until IS NOT NULL")
+
+
+def properties(crm: HubSpotSandbox, email: str) -> dict[str, str]:
+    """Return a contact's properties."""
+    contact = crm.contact(email)
+    assert contact is not None
+    return dict(contact["properties"])
+
+
+def test_a_new_person_is_created_and_a_known_one_updated(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """Ten people, five of them known to the CRM, take two reads, one update and one upsert."""
+    crm.seed([{"email": f"u{n}@example.com", "firstname": "Known"} for n in range(5)])
+    sync(pipeline, put, people(10))
+    make().flush()
+    assert set(states(engine)) == {("in_step", "written")}
+    assert properties(crm, "u3@example.com")["courses_completed_count"] == "1"
+    assert properties(crm, "u3@example.com")["firstname"] == "Known"
+    assert properties(crm, "u8@example.com")["lms_user_id"] == "academy:u-8"
+    calls = {operation: sum(by.values()) for operation, by in crm.stats()["calls"].items()}
+    assert calls == {"contacts.batch_read": 2, "contacts.batch_update": 1, "contacts.batch_upsert": 1}
+
+
+def test_a_known_id_skips_the_reads_and_only_changes_go(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """The second completion of a known person is one update call with the changed fields alone."""
+    flusher = make()
+    sync(pipeline, put, people(1))
+    flusher.flush()
+    crm.reset(contacts=False)
+    sync(pipeline, put, people(1, course="other", at=60))
+    flusher.flush()
+    assert list(crm.stats()["calls"]) == ["contacts.batch_update"]
+    [(fields,)] = rows(engine, "SELECT fields FROM attempts ORDER BY id DESC LIMIT 1")
+    assert set(fields) == {"courses_completed_count", "last_course_completed", "lms_last_synced_at"}
+
+
+def test_nothing_changed_means_no_call(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A fact that changes no field settles the person without asking the CRM anything."""
+    flusher = make()
+    sync(pipeline, put, people(1))
+    flusher.flush()
+    crm.reset(contacts=False)
+    sync(pipeline, put, [event("assessment.graded", user="u-0", email="u0@example.com", at=1, score=80)])
+    flusher.flush()
+    assert crm.stats()["total"] == 0
+    assert states(engine) == [("in_step", "unchanged")]
+    with engine.begin() as db:
+        assert balance(db).written == 2
+
+
+def test_an_unknown_person_is_held_and_found_later(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """With `hold` nobody is created; when sales creates the contact, the fields arrive by themselves."""
+    flusher = make("hold")
+    sync(pipeline, put, people(1))
+    flusher.flush()
+    assert states(engine) == [("parked", "unknown_person")]
+    assert crm.contacts() == []
+    crm.seed([{"email": "u0@example.com"}])
+    hurry(engine)
+    flusher.flush()
+    assert properties(crm, "u0@example.com")["courses_completed_count"] == "1"
+
+
+def test_an_unknown_person_is_ignored_where_the_route_says_so(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """With `ignore` the person is in no CRM, and the books count the event as ignored."""
+    sync(pipeline, put, people(1))
+    make("ignore").flush()
+    assert states(engine) == [("in_step", "person_ignored")]
+    assert crm.contacts() == []
+    with engine.begin() as db:
+        assert balance(db).ignored == 1
+
+
+def test_a_lost_answer_creates_nobody_twice(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A create that was processed though its answer was lost is found again by reading, and not repeated."""
+    crm.set_faults(script=[None, None, fault("processed_then_drop")])
+    flusher = make()
+    sync(pipeline, put, people(5))
+    flusher.flush()
+    assert set(states(engine)) == {("waiting", "unknown_outcome")}
+    hurry(engine)
+    flusher.flush()
+    assert set(states(engine)) == {("in_step", "unchanged")}
+    contacts = crm.contacts()
+    assert len(contacts) == 5
+    assert {contact["writes"] for contact in contacts} == {1}
+
+
+def test_a_rate_limit_pauses_the_connection_and_costs_no_attempt(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """After a 429 nobody calls until the pause is over, and no row has spent a try."""
+    crm.set_faults(script=[fault("rate_limited", retry_after=30)])
+    flusher = make()
+    sync(pipeline, put, people(3))
+    flusher.flush()
+    flusher.flush()
+    assert crm.stats()["total"] == 1
+    assert rows(engine, "SELECT status, attempts FROM sync_state") == [("due", 0)] * 3
+    [(wait,)] = rows(engine, "SELECT extract(epoch FROM paused_until - now()) FROM connections")
+    assert 29 < wait <= 34
+    hurry(engine)
+    flusher.flush()
+    assert set(states(engine)) == {("in_step", "written")}
+
+
+def test_refused_credentials_keep_the_backlog_and_heal_by_themselves(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A revoked token breaks the connection; when it works again the backlog drains without a hand."""
+    crm.configure(token="another")
+    flusher = make()
+    sync(pipeline, put, people(3))
+    flusher.flush()
+    assert rows(engine, "SELECT status, reason FROM connections") == [("broken", "credentials_refused")]
+    assert rows(engine, "SELECT status, attempts FROM sync_state") == [("due", 0)] * 3
+    crm.configure(token="t0ken")
+    hurry(engine)
+    flusher.flush()
+    assert rows(engine, "SELECT status FROM connections") == [("active",)]
+    assert set(states(engine)) == {("in_step", "written")}
+
+
+def test_an_unknown_property_is_left_out_and_the_rest_arrives(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A property the portal lacks is quarantined for the connection; every other field is written."""
+    bodies = [event(user="u-0", email="u0@example.com"), event(user="u-1", email="u1@example.com")]
+    bodies.append(event("certification.issued", user="u-1", email="u1@example.com", at=3, course=None,
+                        certification={"id": "c", "product": "No Such"}))  # fmt: skip
+    sync(pipeline, put, bodies)
+    make().flush()
+    assert set(states(engine)) == {("in_step", "written")}
+    assert properties(crm, "u1@example.com")["courses_completed_count"] == "1"
+    assert [field for (field,) in rows(engine, "SELECT field FROM quarantined_fields")] == ["certified_no_such"]
+
+
+def test_a_refused_record_never_sinks_its_neighbours(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """One record that the CRM refuses is dead with the reason; the others are written."""
+    sync(pipeline, put, [*people(3), event(user="u-bad", email="bad@ex_ample.com")])
+    make().flush()
+    assert sorted(states(engine)) == [("dead", "invalid_value"), *[("in_step", "written")] * 3]
+    [(detail,)] = rows(engine, "SELECT detail FROM sync_state WHERE status = 'dead'")
+    assert "email" in detail
+    assert "@" not in detail
+
+
+def test_a_merged_contact_is_followed(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """An id that a merge made invisible is noticed by its absence, and the survivor gets the fields."""
+    flusher = make()
+    sync(pipeline, put, people(1))
+    flusher.flush()
+    [other] = crm.seed([{"email": "old@example.com"}])
+    mine = crm.contact("u0@example.com")
+    assert mine is not None
+    survivor = crm.merge(mine["id"], other)
+    sync(pipeline, put, people(1, course="other", at=60))
+    for _ in range(4):
+        flusher.flush()
+        hurry(engine)
+    assert properties(crm, "u0@example.com")["courses_completed_count"] == "2"
+    assert rows(engine, "SELECT remote_id FROM sync_state") == [(survivor,)]
+
+
+def test_an_archived_contact_is_created_anew(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A contact that was deleted in the CRM is looked for again and treated by the route's policy."""
+    flusher = make()
+    sync(pipeline, put, people(1))
+    flusher.flush()
+    contact = crm.contact("u0@example.com")
+    assert contact is not None
+    crm.archive(contact["id"])
+    sync(pipeline, put, people(1, course="other", at=60))
+    for _ in range(3):
+        flusher.flush()
+        hurry(engine)
+    assert properties(crm, "u0@example.com")["courses_completed_count"] == "2"
+
+
+def test_one_contact_never_stands_for_two_people(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """When two people lead to one contact, the second one is parked instead of overwriting the first."""
+    crm.configure(secondary_emails_resolve=True)
+    crm.seed([{"email": "u0@example.com", "hs_additional_emails": "u1@example.com"}])
+    flusher = make()
+    sync(pipeline, put, people(1))
+    flusher.flush()
+    sync(pipeline, put, people(2, course="b", at=5))
+    flusher.flush()
+    crm.configure(secondary_emails_resolve=False)
+    assert ("parked", "contact_shared") in states(engine)
+    assert properties(crm, "u0@example.com")["lms_user_id"] == "academy:u-0"
+
+
+class _Fussy:
+    """A store that refuses any batch with one person in it, without saying which record it was."""
+
+    def __init__(self, store: Any, poison: str) -> None:
+        self.capabilities = store.capabilities
+        self.read = store.read
+        self.update = store.update
+        self._store, self._poison = store, poison
+
+    def upsert(self, by: str, writes: Sequence[ContactWrite]) -> Any:
+        if any(write.key == self._poison for write in writes):
+            raise BatchRejected(Reason.BATCH_REJECTED, "no record named")
+        return self._store.upsert(by, writes)
+
+
+def test_a_batch_without_a_named_culprit_is_halved(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A refusal that names nobody is halved until the bad record is alone; only that one is dead."""
+    sync(pipeline, put, people(20))
+    flusher = make(store=_Fussy(make().store, "u7@example.com"))
+    flusher.flush()
+    assert sorted(states(engine)) == [("dead", "batch_rejected"), *[("in_step", "written")] * 19]
+
+
+def test_a_worker_killed_between_call_and_settle_doubles_nobody(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A lease that expires after the call makes the next claimant read before it writes."""
+    flusher = make()
+    sync(pipeline, put, people(6))
+    with engine.begin() as db:
+        claimed = sync_state.claim(db, "crm", WRITE_CONTACT, uuid4(), limit=100)
+    batch, _ = flusher._projected(claimed)
+    batch.run(claimed)
+    with engine.begin() as db:
+        db.exec_driver_sql("UPDATE sync_state SET lease_until = now() - interval '1 s'")
+        sync_state.expire(db)
+    flusher.flush()
+    flusher.flush()
+    assert {state for state, _ in states(engine)} == {"in_step"}
+    contacts = crm.contacts()
+    assert len(contacts) == 6
+    assert {contact["writes"] for contact in contacts} == {1}
+
+
+def test_a_late_finish_leaves_only_what_it_created(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A settle whose lease is lost changes no state, but its remote id is known to the next one (rule 3)."""
+    sync(pipeline, put, people(1))
+    lost = uuid4()
+    with engine.begin() as db:
+        [row] = sync_state.claim(db, "crm", WRITE_CONTACT, lost, limit=10)
+        db.exec_driver_sql("UPDATE sync_state SET lease_until = now() - interval '1 s'")
+    with engine.begin() as db:
+        sync_state.expire(db)
+        done = sync_state.Settled(row.id, "in_step", Reason.WRITTEN, written=row.wanted, remote_id="4711")
+        assert sync_state.settle(db, lost, [done], rule_set=1) == set()
+    assert rows(engine, "SELECT status, written, remote_id FROM sync_state") == [("due", 0, "4711")]
+
+
+def test_an_expired_certificate_is_written_at_its_minute(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """The person of a certificate with an expiry knows when their fields change by the clock alone."""
+    body = event("certification.issued", user="u-0", email="u0@example.com", course=None,
+                 certification={"id": "c", "product": "alpha", "expires_at": "2099-01-01T00:00:00Z"})  # fmt: skip
+    sync(pipeline, put, [body])
+    make().flush()
+    assert properties(crm, "u0@example.com")["certified_alpha"] == "true"
+    assert properties(crm, "u0@example.com")["certified_alpha_until"] == "2099-01-01"
+    [(year,)] = rows(engine, "SELECT extract(year FROM next_transition_at) FROM people")
+    assert year == 2099
