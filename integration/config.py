@@ -148,15 +148,6 @@ class Config(_Strict):
                     connection.setdefault("name", name)
         return data
 
-    @model_validator(mode="after")
-    def _routes_lead_somewhere(self) -> Self:
-        for route in self.routes:
-            for end in (route.source, route.target):
-                if end not in self.connections:
-                    known = ", ".join(sorted(self.connections)) or "none"
-                    raise ValueError(f"a route names the connection {end!r}; known are: {known}")
-        return self
-
     def routes_from(self, connection: str) -> list[Route]:
         """Return the routes that start at `connection`."""
         return [route for route in self.routes if route.source == connection]
@@ -183,9 +174,24 @@ def load(path: Path) -> Config:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected the keys connections and routes")
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
     except ValidationError as error:
         raise ConfigError("\n".join(_sentences(path, node, error))) from None
+    if lost := _lost_ends(path, node, config):
+        raise ConfigError("\n".join(lost))
+    return config
+
+
+def _lost_ends(path: Path, node: yaml.Node | None, config: Config) -> list[str]:
+    """Return a sentence for each end of a route that is no connection."""
+    known = ", ".join(sorted(config.connections)) or "none"
+    return [
+        f"{path}:{_line_of(node, ('routes', place, key))}: routes.{place}.{key}: "
+        f"no connection is called {end!r}; known are: {known}"
+        for place, route in enumerate(config.routes)
+        for key, end in (("from", route.source), ("to", route.target))
+        if end not in config.connections
+    ]
 
 
 def _sentences(path: Path, node: yaml.Node | None, error: ValidationError) -> list[str]:

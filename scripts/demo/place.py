@@ -1,0 +1,192 @@
+"""The demo's own data folder: emptied of an earlier demo, and filled with what a person may want to look at."""
+
+import os
+import secrets
+import shlex
+import shutil
+import stat
+import sys
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from integration.errors import ConfigError
+from integration.settings import Settings
+from tasks.embedded.cluster import SYSTEM_STATE
+from tasks.embedded.errors import FolderInUse
+from tasks.embedded.folder import DataFolder
+from tasks.embedded.process import free_port
+from tasks.roles import settings_with
+
+__all__ = ["ACADEMY", "CRM", "TIMEZONE", "Place"]
+
+ROOT = Path(__file__).resolve().parents[2]
+ACADEMY, CRM, TIMEZONE = "academy", "crm", "Europe/Berlin"
+MARK = "demo.txt"
+MARK_TEXT = "Made by `coursewire demo`. The next demo empties this folder; nothing in it is worth keeping.\n"
+KEPT = frozenset({"lock", ".gitignore", MARK})
+"""What the next demo finds: the lock is held by its number, and the mark says whose folder this is."""
+OURS = frozenset(
+    """
+    postgres postgres.log postgres.log.1 postgres.password postgres.port master.key run.json
+    valkey valkey.log valkey.log.1 valkey.password valkey.port roles.log coursewire.yaml coursewire tmp
+    """.split()
+)
+CONNECTIONS = """\
+# Written by `coursewire demo`: one learning system, one CRM, and what goes from one to the other.
+connections:
+  {academy}:
+    system: standard
+    webhook: {{secrets: [{{env: DEMO_ACADEMY_SECRET}}]}}
+  {crm}:
+    system: hubspot
+    base_url: {url}
+    credentials: {{token: {{env: DEMO_CRM_TOKEN}}}}
+    options: {{timezone: {timezone}}}
+routes:
+  - {{from: {academy}, to: {crm}, flows: {{enrollment: realtime, completion: realtime, progress: nightly}},
+     unknown_person: create}}
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the demo lives, the secrets of this run, and the two ports people look at."""
+
+    folder: DataFolder
+    academy_secret: str
+    crm_token: str
+    web_port: int
+    flower_port: int
+
+    @classmethod
+    def prepare(cls, folder: DataFolder) -> "Place":
+        """Claim the folder and empty it of an earlier demo; `release` of the folder is the caller's.
+
+        Raises ConfigError where it holds something that no demo made, FolderInUse, EmbeddedUnavailable.
+        """
+        DataFolder(folder.path.parent).create()  # with its .gitignore, which a bare mkdir would leave out
+        _refuse_strangers(folder.path)
+        try:
+            folder.claim()
+        except FolderInUse as used:
+            who = f" (process {used.pid})" if used.pid else ""
+            raise ConfigError(f"another demo runs on {folder.path}{who}: end it first") from None
+        folder.write(MARK, MARK_TEXT)
+        _empty(folder.path)
+        (folder.path / "tmp").mkdir(mode=0o700)
+        web, flower = free_port(), free_port()
+        while flower == web:
+            flower = free_port()
+        return cls(folder, "whsec_" + b64encode(secrets.token_bytes(32)).decode(), secrets.token_hex(16), web, flower)
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return self.folder.path
+
+    @property
+    def log(self) -> Path:
+        """What all roles print."""
+        return self.path / "roles.log"
+
+    @property
+    def web_url(self) -> str:
+        """Where the endpoint listens."""
+        return f"http://127.0.0.1:{self.web_port}"
+
+    @property
+    def flower_url(self) -> str:
+        """Where Flower listens."""
+        return f"http://127.0.0.1:{self.flower_port}"
+
+    @property
+    def command(self) -> str:
+        """How to call `coursewire` on this demo, as short as it can be written from here."""
+        script = self.path / "coursewire"
+        here = os.path.relpath(script)
+        shown = here if not here.startswith("..") and os.sep in here else str(script)
+        return shlex.quote(shown)
+
+    def settings(self, database_url: str, broker_url: str) -> Settings:
+        """Every setting of this demo, whatever the environment and a `.env` here say."""
+        given: dict[str, object] = {
+            "config": self.path / "coursewire.yaml",
+            "database_url": database_url,
+            "broker_url": broker_url,
+            "master_keys": self.folder.master_keys(),
+            "log_format": "json",
+            "host": "127.0.0.1",
+            "port": self.web_port,
+            "data_dir": self.path,
+            "flower_host": "127.0.0.1",
+            "flower_port": self.flower_port,
+        }
+        untouched = {name: field.get_default() for name, field in Settings.model_fields.items() if name not in given}
+        return Settings(_env_file=None, **{**untouched, **given})  # type: ignore[arg-type]
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        """What every process of the demo gets beside the machine's own variables, secrets included."""
+        ours = {"DEMO_ACADEMY_SECRET": self.academy_secret, "DEMO_CRM_TOKEN": self.crm_token}
+        for name, value in settings.model_dump().items():
+            if value is not None:
+                shown = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+                ours[f"COURSEWIRE_{name.upper()}"] = str(shown)
+        return ours
+
+    def write_connections(self, crm_url: str) -> None:
+        """Write the connections file, for the roles and for whoever wants to see one."""
+        text = CONNECTIONS.format(academy=ACADEMY, crm=CRM, url=crm_url, timezone=TIMEZONE)
+        self.folder.write("coursewire.yaml", text)
+
+    def write_command(self, environment: Mapping[str, str]) -> None:
+        """Write a `coursewire` that talks to this demo, so that a person can look around without any set-up."""
+        lines = ["#!/bin/sh", "# `coursewire` for this demo; it holds secrets that open nothing but the sandbox."]
+        lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())]
+        path = f'{shlex.quote(str(ROOT))}"${{PYTHONPATH:+:$PYTHONPATH}}"'
+        lines += [f"export PYTHONPATH={path}", f'exec {shlex.quote(sys.executable)} -P -m tasks.cli "$@"', ""]
+        self.folder.write("coursewire", "\n".join(lines))
+        (self.path / "coursewire").chmod(0o700)
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Raise ConfigError unless the folder is absent, empty or an earlier demo's."""
+    try:
+        found = set(os.listdir(path))
+    except FileNotFoundError:
+        return
+    except OSError as refused:
+        raise ConfigError(f"{path} cannot be used ({refused.strerror}): set COURSEWIRE_DATA_DIR elsewhere") from None
+    mark = path / MARK
+    if found - KEPT and (not mark.is_file() or mark.read_text("utf-8", "replace") != MARK_TEXT):
+        raise ConfigError(
+            f"{path} holds something that no demo made. The demo empties its folder: "
+            "move that away, or set COURSEWIRE_DATA_DIR to another place."
+        )
+
+
+def _empty(path: Path) -> None:
+    """Remove what an earlier demo left, by name; anything else stays where it is."""
+    _drop_files_outside(path)
+    for entry in path.iterdir():
+        unfinished = entry.name.startswith(".") and any(entry.name.startswith(f".{name}.") for name in (*OURS, *KEPT))
+        if entry.name not in OURS and not unfinished:
+            continue
+        if stat.S_ISDIR(entry.lstat().st_mode):
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _drop_files_outside(path: Path) -> None:
+    """Where root's database had to live elsewhere, its place is a link; follow it only to what names this folder."""
+    link = path / "postgres"
+    if not link.is_symlink():
+        return
+    target = Path(os.path.realpath(link))
+    if target.parent != SYSTEM_STATE.resolve():
+        return
+    owner = target / "owner.json"
+    if owner.is_file() and f'"{path}"' in owner.read_text("utf-8"):
+        shutil.rmtree(target)

@@ -1,0 +1,106 @@
+"""The fields of a contact as a pure function of standings, rules and time."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from integration.storage.events import Standing
+from mappings.fields import Subject, project, slug
+from mappings.rules import FieldMap
+from mappings.store import default_field_maps
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+BERLIN = ZoneInfo("Europe/Berlin")
+MAPS = {
+    str(row["field"]): FieldMap(str(row["property"]), row["type"], bool(row["passive"]))  # type: ignore[arg-type]
+    for row in default_field_maps()
+    if row["system"] == "hubspot"
+}
+
+
+def standing(kind: str, subject: str, *, hours: float = 1, **more: Any) -> Standing:
+    """Return what was last said of a subject, `hours` ago."""
+    given = {"subject_name": f"The {subject}", "product": None, "passed": None, "expires_at": None, **more}
+    subject_type = "certification" if kind.startswith("certification") else "course"
+    return Standing(
+        1, "academy", kind, subject_type, subject, occurred_at=NOW - timedelta(hours=hours), fact_key=b"k", **given
+    )
+
+
+def fields(*standings: Standing, names: tuple[tuple[str, str], ...] = (("academy", "u-1"),)) -> dict[str, str]:
+    """Project a person with these standings."""
+    return dict(project(Subject(names, standings), MAPS, BERLIN, NOW).wanted)
+
+
+def test_a_person_without_a_completion_has_none() -> None:
+    """Nothing completed: zero, and the last course is empty."""
+    wanted = fields()
+    assert wanted["courses_completed_count"] == "0"
+    assert wanted["last_course_completed"] == wanted["recent_course_completion_date"] == ""
+    assert wanted["lms_user_id"] == "academy:u-1"
+    assert wanted["lms_sync_status"] == "ok"
+
+
+def test_completions_count_unless_failed_or_retracted() -> None:
+    """Passed and unmarked completions count; a failed or cancelled one does not."""
+    wanted = fields(
+        standing("course.completed", "a", hours=3, passed=True),
+        standing("course.completed", "b", hours=2),
+        standing("course.completed", "c", hours=1, passed=False),
+        standing("enrollment.cancelled", "d", hours=0.5),
+    )
+    assert wanted["courses_completed_count"] == "2"
+    assert wanted["last_course_completed"] == "The b"
+
+
+def test_dates_are_days_of_the_customer() -> None:
+    """A completion at 23:30 UTC is the next day in Berlin."""
+    late = standing("course.completed", "a", hours=12.5)
+    assert late.occurred_at.hour == 23
+    assert fields(late)["recent_course_completion_date"] == "2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("kind", "expires", "holds", "until"),
+    [
+        ("certification.issued", None, "true", ""),
+        ("certification.issued", NOW + timedelta(days=1), "true", "2026-11-22"),
+        ("certification.issued", NOW, "false", ""),
+        ("certification.expired", NOW + timedelta(days=9), "false", ""),
+        ("certification.revoked", None, "false", ""),
+    ],
+)
+def test_a_certification_holds_until_it_does_not(kind: str, expires: datetime | None, holds: str, until: str) -> None:
+    """Issued holds until its expiry; expired and revoked do not hold, whatever their date says."""
+    wanted = fields(standing(kind, "cert", product="Harbor Cloud", expires_at=expires))
+    assert (wanted["certified_harbor_cloud"], wanted["certified_harbor_cloud_until"]) == (holds, until)
+
+
+def test_a_second_certification_of_a_product_keeps_it() -> None:
+    """A product stays certified while one of its certifications holds."""
+    wanted = fields(
+        standing("certification.revoked", "old", product="alpha", hours=1),
+        standing("certification.issued", "new", product="alpha", hours=2),
+    )
+    assert wanted["certified_alpha"] == "true"
+
+
+def test_further_lms_have_fields_of_their_own() -> None:
+    """The first LMS gives the id, each further one a property named after it."""
+    wanted = fields(names=(("academy", "u-1"), ("campus-two", "x")))
+    assert wanted["lms_user_id"] == "academy:u-1"
+    assert wanted["lms_user_id_campus_two"] == "campus-two:x"
+
+
+def test_the_time_of_writing_is_no_reason_to_write() -> None:
+    """The last-synced time goes along with a change and is no wanted value."""
+    projection = project(Subject((("academy", "u"),), ()), MAPS, BERLIN, NOW)
+    assert "lms_last_synced_at" not in projection.wanted
+    assert projection.passive == {"lms_last_synced_at": "2026-11-21T12:00:00.000Z"}
+
+
+def test_a_slug_is_a_property_name() -> None:
+    """Whatever a product is called, its slug fits into a property name."""
+    assert slug("  Harbor--Cloud 2.0 (é)") == "harbor_cloud_2_0"
