@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -56,15 +57,28 @@ def template(servers: EmbeddedServers, keyring: KeyRing) -> str:
 _serial = iter(range(1_000_000))
 
 
-@pytest.fixture
-def database_url(servers: EmbeddedServers, template: str) -> Iterator[str]:
-    """The address of a fresh, migrated database; dropped after the test."""
+@contextmanager
+def _fresh_database(servers: EmbeddedServers, template: str) -> Iterator[str]:
     name = f"test_{next(_serial)}"
     with psycopg.connect(servers.database_url, autocommit=True) as db:
         db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
     yield _url(servers, name)
     with psycopg.connect(servers.database_url, autocommit=True) as db:
         db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database_url(servers: EmbeddedServers, template: str) -> Iterator[str]:
+    """The address of a fresh, migrated database; dropped after the test."""
+    with _fresh_database(servers, template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database_url(servers: EmbeddedServers, template: str) -> Iterator[str]:
+    """The same for a whole file, where each test minds what the others left."""
+    with _fresh_database(servers, template) as url:
+        yield url
 
 
 @pytest.fixture

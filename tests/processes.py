@@ -116,7 +116,7 @@ class Web:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.webhooks = f"{self.url}/webhooks/academy"
-        self._folder = folder
+        self.folder = folder
         self._log = folder / "web.log"
         self._environment = environment(folder, port=self.port, **settings)
         self._process: subprocess.Popen[bytes] | None = None
@@ -151,7 +151,7 @@ class Web:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tasks.cli", "web"],
                 env=self._environment,
-                cwd=self._folder,
+                cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -13,12 +13,23 @@ ALLOWED = frozenset(
     """
     event level timestamp logger exception
     accepted action after api_version attempt batch calls cause connection connections correlation_id count counts
-    dead due due_at duplicates error exit_code field fields host ids inbox kind late limit limits milliseconds ms name
-    oldest_ms operation outcome outcomes path pid port process queue queues reason records released request requests
-    role rows rule_set seconds signal status system task task_id tasks trouble url_scheme version waiting worker
+    dead due due_at duplicates error exit_code failure field fields host ids inbox kind late limit limits
+    milliseconds ms name oldest_ms operation outcome outcomes path pid port process queue queues reason records
+    released request requests retry_after role rows rule_set seconds signal status system task task_id tasks trouble
+    version waiting worker
     """.split()
 )
 _LONGEST = 500
+_TALKATIVE = (
+    "celery.app.trace",
+    "celery.beat",
+    "celery.worker.consumer",
+    "celery.worker.strategy",
+    "flower",
+    "kombu",
+    "tornado",
+    "urllib3",
+)
 
 Processor = structlog.typing.Processor
 
@@ -54,7 +65,7 @@ def configure(form: Literal["json", "console"] = "json") -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     # Celery's consumer logs the whole body of a message it cannot place; ours hold ids, a stranger's may not.
-    for name in ("celery.worker.consumer", "celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "tornado", "flower"):
+    for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn.access").disabled = True

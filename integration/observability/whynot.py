@@ -141,7 +141,7 @@ def _nothing_due(place: Place) -> list[WhyNot]:
 
 def _line(place: Place, line: Line, waiting: tuple[str, ...], now: datetime) -> list[WhyNot]:
     name, known = place.connection, words(line.reason)
-    detail = f" Detail: {line.detail}." if line.detail else ""
+    detail = f" Detail: {line.detail.rstrip('.')}." if line.detail else ""
     said = (known.happened if known else f"The reason is {line.reason}.") if line.reason else ""
     then = known.next if known else "Run `coursewire check`."
     match line.status:

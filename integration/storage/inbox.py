@@ -22,7 +22,7 @@ DEATHS_ALONE = 3
 
 STORE = """
 WITH incoming AS MATERIALIZED (
-    SELECT t.*, nextval(pg_get_serial_sequence('inbox', 'id')) AS id
+    SELECT t.*, nextval('inbox_id_seq') AS id
     FROM unnest(%(connection)s::text[], %(key)s::bytea[], %(body_hash)s::bytea[], %(kind)s::text[],
                 %(payload)s::bytea[], %(request_id)s::text[])
          AS t(connection, key, body_hash, kind, payload, request_id)

@@ -32,7 +32,7 @@ SELECT id, version, profile, attention FROM people
 WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id
 """
 
-_NEW_IDS = "SELECT nextval(pg_get_serial_sequence('people', 'id')) FROM generate_series(1, %(count)s)"
+_NEW_IDS = "SELECT nextval('people_id_seq') FROM generate_series(1, %(count)s)"
 
 _INSERT = """
 INSERT INTO people (id, profile, email_key)

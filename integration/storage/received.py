@@ -25,6 +25,10 @@ WHERE id >= %(first)s AND (%(since)s::timestamptz IS NULL OR received_at >= %(si
 
 _COUNTS = f"SELECT status, reason, count(*) FROM inbox {_CHOSEN} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"  # noqa: S608 - constants
 
+_OF_PERSON = """
+SELECT status, reason, count(*) FROM inbox WHERE person_id = %(person)s GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
+"""
+
 _FROM = "SELECT id, received_at FROM inbox WHERE id >= %(id)s ORDER BY id LIMIT 1"
 
 # A body that came under an id already used is kept under a key of its own (rule 13): hash of id's key and body.
@@ -127,6 +131,11 @@ def of_person(db: Connection, person_id: int, *, limit: int) -> list[Event]:
     """Return the newest events known to be about a person."""
     sql = f"{_COLUMNS} WHERE person_id = %(person)s ORDER BY id DESC LIMIT %(limit)s"
     return [Event(*row) for row in db.exec_driver_sql(sql, {"person": person_id, "limit": limit})]
+
+
+def counts_of_person(db: Connection, person_id: int) -> list[Count]:
+    """Return how many events are known to be about a person, by status and reason."""
+    return [Count(*row) for row in db.exec_driver_sql(_OF_PERSON, {"person": person_id})]
 
 
 def waiting_behind(db: Connection, park_keys: Sequence[bytes], *, limit: int) -> list[Event]:

@@ -17,7 +17,6 @@ from tasks.embedded.cluster import SYSTEM_STATE
 from tasks.embedded.errors import FolderInUse
 from tasks.embedded.folder import DataFolder
 from tasks.embedded.process import free_port
-from tasks.roles import settings_with
 
 __all__ = ["ACADEMY", "CRM", "TIMEZONE", "Place"]
 
@@ -59,6 +58,7 @@ class Place:
     crm_token: str
     web_port: int
     flower_port: int
+    command: str  # how to call `coursewire` on this demo
 
     @classmethod
     def prepare(cls, folder: DataFolder) -> "Place":
@@ -79,7 +79,8 @@ class Place:
         web, flower = free_port(), free_port()
         while flower == web:
             flower = free_port()
-        return cls(folder, "whsec_" + b64encode(secrets.token_bytes(32)).decode(), secrets.token_hex(16), web, flower)
+        signing = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
+        return cls(folder, signing, secrets.token_hex(16), web, flower, _as_typed(folder.path / "coursewire"))
 
     @property
     def path(self) -> Path:
@@ -101,14 +102,6 @@ class Place:
         """Where Flower listens."""
         return f"http://127.0.0.1:{self.flower_port}"
 
-    @property
-    def command(self) -> str:
-        """How to call `coursewire` on this demo, as short as it can be written from here."""
-        script = self.path / "coursewire"
-        here = os.path.relpath(script)
-        shown = here if not here.startswith("..") and os.sep in here else str(script)
-        return shlex.quote(shown)
-
     def settings(self, database_url: str, broker_url: str) -> Settings:
         """Every setting of this demo, whatever the environment and a `.env` here say."""
         given: dict[str, object] = {
@@ -128,7 +121,7 @@ class Place:
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """What every process of the demo gets beside the machine's own variables, secrets included."""
-        ours = {"DEMO_ACADEMY_SECRET": self.academy_secret, "DEMO_CRM_TOKEN": self.crm_token}
+        ours = {"DEMO_ACADEMY_SECRET": self.academy_secret, "DEMO_CRM_TOKEN": self.crm_token, **_importable()}
         for name, value in settings.model_dump().items():
             if value is not None:
                 shown = value.get_secret_value() if hasattr(value, "get_secret_value") else value
@@ -144,10 +137,22 @@ class Place:
         """Write a `coursewire` that talks to this demo, so that a person can look around without any set-up."""
         lines = ["#!/bin/sh", "# `coursewire` for this demo; it holds secrets that open nothing but the sandbox."]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())]
-        path = f'{shlex.quote(str(ROOT))}"${{PYTHONPATH:+:$PYTHONPATH}}"'
-        lines += [f"export PYTHONPATH={path}", f'exec {shlex.quote(sys.executable)} -P -m tasks.cli "$@"', ""]
+        lines += [f'exec {shlex.quote(sys.executable)} -P -m tasks.cli "$@"', ""]
         self.folder.write("coursewire", "\n".join(lines))
         (self.path / "coursewire").chmod(0o700)
+
+
+def _as_typed(script: Path) -> str:
+    """The shortest way to write the path of a script at this prompt."""
+    here = os.path.relpath(script)
+    return shlex.quote(str(script) if here.startswith("..") or os.sep not in here else here)
+
+
+def _importable() -> dict[str, str]:
+    """How a process that starts in another folder finds our packages where they are not installed."""
+    if ROOT.name == "site-packages":
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
 
 
 def _refuse_strangers(path: Path) -> None:

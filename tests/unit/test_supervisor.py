@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tasks import child, console, watchdog
-from tasks.console import Console
+from tasks import child
 from tasks.supervisor import SAME_PRESS, Probe, Role, Supervisor
 from tasks.watchdog import Watchdog
+from tests.processes import gone, until
 
 SLEEP = "import time; time.sleep(600)"
 WITH_GRANDCHILD = f"""
@@ -58,22 +57,6 @@ def report():
 threading.Thread(target=report, daemon=True).start()
 sys.exit(supervisor.run())
 """
-
-
-def until(holds: Callable[[], object], seconds: float = 15) -> None:
-    """Wait for a condition, and fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
-
-
-def gone(pid: int) -> bool:
-    """True if the process is gone or a zombie that its new parent has not noticed."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def python(code: str, *args: object) -> list[str]:
@@ -323,73 +306,3 @@ def test_a_closed_output_stops_nothing(start_outside: Callable[..., Outside]) ->
     until(lambda: supervisor.pids().get("web", first) != first)
     supervisor.process.send_signal(signal.SIGTERM)
     assert supervisor.process.wait(20) == 0
-
-
-def test_a_paused_terminal_costs_lines_and_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When nobody reads, lines are dropped and counted, and who speaks is not held up."""
-    monkeypatch.setattr(console, "BACKLOG", 10)
-    monkeypatch.setattr(console, "PATIENCE", 0.1)
-    reading, writing = os.pipe()
-    with os.fdopen(writing, "w", encoding="utf-8") as out, os.fdopen(reading, "rb", buffering=0) as terminal:
-        printed = Console(out, ["web"])
-        began = time.monotonic()
-        for _ in range(200):
-            printed.say("web", "x" * 4096)
-        assert time.monotonic() - began < 5
-        seen = b""
-        while b"lines were not printed" not in seen:
-            seen += terminal.read(1 << 16)
-            printed.say("web", "more")
-        printed.close()
-
-
-def test_names_are_coloured_for_people_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colour on a terminal, none in a file or where NO_COLOR is set."""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    def shown(out: io.StringIO) -> str:
-        printed = Console(out, ["web"])
-        printed.say("web", "hello")
-        printed.close()
-        return out.getvalue()
-
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    assert shown(Terminal()) == "\x1b[36mweb |\x1b[0m hello\n"
-    assert shown(io.StringIO()) == "web | hello\n"
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert shown(Terminal()) == "web | hello\n"
-
-
-def test_the_watchdog_leaves_a_reused_pid_alone() -> None:
-    """A pid that now belongs to someone else, here to this very test, is never signalled."""
-    message = {"watch": os.getpid(), "started": 1.0, "signal": int(signal.SIGTERM)}
-    assert watchdog.attend([json.dumps(message).encode(), b'{"watch": 1, "sta']) == []
-
-
-def test_the_watchdog_kills_what_does_not_end_by_itself() -> None:
-    """The polite signal first, then no choice, for a whole group."""
-    stubborn = subprocess.Popen(python(STUBBORN), stdout=subprocess.PIPE, start_new_session=True)
-    with stubborn:
-        assert stubborn.stdout
-        assert stubborn.stdout.readline() == b"ready\n"
-        started = psutil.Process(stubborn.pid).create_time()
-        watchdog.end([watchdog.Target(stubborn.pid, started, signal.SIGTERM)], grace=0.3)
-        assert stubborn.wait(5) == -signal.SIGKILL
-
-
-def test_what_was_forgotten_is_not_ended() -> None:
-    """Closing the watchdog ends what is still watched and nothing else."""
-    kept, watched = (subprocess.Popen(python(SLEEP), start_new_session=True) for _ in range(2))
-    guard = Watchdog()
-    guard.start()
-    guard.watch(kept.pid)
-    guard.watch(watched.pid)
-    guard.forget(kept.pid)
-    guard.close()
-    assert watched.wait(5) == -signal.SIGTERM
-    assert kept.poll() is None
-    kept.kill()
-    kept.wait()

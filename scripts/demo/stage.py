@@ -1,0 +1,116 @@
+"""Everything that runs: PostgreSQL, Valkey, the sandbox CRM, and the four roles under the real supervisor."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import requests
+
+from scripts.demo.place import Place
+from scripts.demo.signals import Ears
+from scripts.sandbox.hubspot import HubSpotSandbox
+from tasks.assembly import Assembly
+from tasks.child import Role
+from tasks.cli import migrate
+from tasks.embedded.servers import EmbeddedServers
+from tasks.roles import roles
+from tasks.supervisor import Supervisor
+
+__all__ = ["DemoFailed", "Stage"]
+
+READY_SECONDS = 60.0
+CRM_OPTIONS = {"latency_ms": 40, "rate": 100, "retry_after": 1}
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+class DemoFailed(Exception):
+    """The demo could not come to its promises; the text says why, for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running installation, and the ways to look into it."""
+
+    place: Place
+    assembly: Assembly
+    crm: HubSpotSandbox
+
+    @classmethod
+    @contextmanager
+    def set_up(cls, data_dir: Path, ears: Ears, say: Callable[[str], None]) -> "Iterator[Stage]":
+        """Start everything and stop everything; raises DemoFailed, ConfigError, EmbeddedUnavailable."""
+        stack = ExitStack()
+        try:
+            yield cls._built(stack, data_dir, ears, say)
+        finally:
+            ears.ending = True
+            stack.close()
+
+    @classmethod
+    def _built(cls, stack: ExitStack, data_dir: Path, ears: Ears, say: Callable[[str], None]) -> "Stage":
+        servers = EmbeddedServers(data_dir / "demo")
+        stack.callback(servers.folder.release)
+        place = Place.prepare(servers.folder)
+        say("Starting PostgreSQL, Valkey and a sandbox CRM")
+        crm = HubSpotSandbox(token=place.crm_token, **CRM_OPTIONS)
+        stack.callback(crm.stop)
+        stack.callback(servers.stop)
+        with ThreadPoolExecutor(1) as pool:
+            started = pool.submit(crm.start)
+            servers.start()
+            started.result()
+        place.write_connections(crm.url)
+        assembly = Assembly(place.settings(servers.database_url, servers.broker_url))
+        environment = place.environment(assembly.settings)
+        place.write_command(environment)
+        migrate(assembly)
+        stack.callback(assembly.engine.dispose)
+        say("Starting the roles: web, worker, beat, flower")
+        log = stack.enter_context(place.log.open("w", encoding="utf-8"))
+        # A `.env` in the folder we were called from is another installation's.
+        stack.enter_context(contextlib.chdir(place.path / "tmp"))
+        supervisor = Supervisor(_in(place, assembly, environment), servers.servers, out=log)
+        stack.callback(_stop, supervisor, ears)
+        supervisor.start()
+        _await_web(place)
+        return cls(place, assembly, crm)
+
+
+def _in(place: Place, assembly: Assembly, environment: dict[str, str]) -> list[Role]:
+    """The roles of this installation, with no setting of another one in their environment."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("COURSEWIRE_") and name.lower() not in PROXIES
+    }
+    tmp = {"TMPDIR": str(place.path / "tmp"), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    return [replace(role, env={**inherited, **tmp, **environment}) for role in roles(assembly.settings)]
+
+
+def _await_web(place: Place) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    with requests.Session() as session:
+        session.trust_env = False
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.RequestException):
+                if session.get(f"{place.web_url}/readyz", timeout=5).ok:
+                    return
+            time.sleep(0.05)
+    raise DemoFailed(f"the endpoint did not answer within {READY_SECONDS:.0f} s; {place.log} says why")
+
+
+def _stop(supervisor: Supervisor, ears: Ears) -> None:
+    """Stop in order; a second Ctrl-C makes it a kill."""
+    ears.ending = True
+    stopping = threading.Thread(target=supervisor.stop, name="stop")
+    stopping.start()
+    while stopping.is_alive():
+        stopping.join(0.1)
+        if ears.hurry:
+            supervisor.kill()

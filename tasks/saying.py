@@ -1,0 +1,125 @@
+"""How a command speaks: sentences instead of tracebacks, tables for people, JSON for programs."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+import typer
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from integration.errors import ConfigError, CoursewireError
+from tasks.embedded.errors import EmbeddedUnavailable, FolderInUse
+
+_SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_WIDE = 200
+_UNDEFINED_TABLE = ("42P01", "42703")
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn what a person can mend into one sentence and exit code 2, without a traceback."""
+    try:
+        yield
+    except (ConfigError, EmbeddedUnavailable, FolderInUse) as error:
+        raise _ended(str(error)) from None
+    except CoursewireError as error:
+        raise _ended(f"{error.detail or error} ({error.reason}).") from None
+    except (OperationalError, PoolTimeout):
+        raise _ended("the database does not answer. Run `coursewire check`.") from None
+    except ProgrammingError as error:
+        if _code(error) not in _UNDEFINED_TABLE:
+            raise
+        raise _ended("the database has not the schema of this version. Run `coursewire migrate`.") from None
+
+
+def no(sentence: str) -> typer.Exit:
+    """Say the negative answer to a question, and return what to raise: exit code 1."""
+    typer.echo(f"coursewire: {plain(sentence)}", err=True)
+    return typer.Exit(1)
+
+
+def say(text: str = "") -> None:
+    """Print one line for people, whatever characters it holds."""
+    typer.echo(plain(text))
+
+
+def say_json(value: object) -> None:
+    """Print a value for programs: dataclasses, named tuples and times included."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+    typer.echo(orjson.dumps(value, default=_as_json, option=options).decode(), nl=False)
+
+
+def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, indent: int = 0) -> None:
+    """Print rows under their heads; a column that is empty throughout is left out."""
+    from rich.console import Console  # noqa: PLC0415 - a tenth of a second that a role need not spend
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    cells = [[shown(value) for value in row] for row in rows]
+    filled = [place for place in range(len(heads)) if any(row[place] for row in cells)]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for place in filled:
+        table.add_column(heads[place], overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(row[place]) for place in filled))
+    console = Console(highlight=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)
+    console.print(Padding(table, (0, 0, 0, indent)))
+
+
+def shown(value: object) -> str:
+    """Return a value as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    return plain(str(value))
+
+
+def plain(text: str) -> str:
+    """Return a text without what could steer a terminal: it may come from another system."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def span(text: str) -> timedelta:
+    """Return `90s`, `30m`, `24h`, `7d` or `2w` as a time span. Raises typer.BadParameter."""
+    number, unit = text[:-1], text[-1:]
+    if not (number.isascii() and number.isdigit() and unit in _SPANS and len(number) <= 6):  # noqa: PLR2004 - 19 years in minutes
+        raise typer.BadParameter(f"{text!r} is no time span; write for example 30m, 24h or 7d.")
+    return timedelta(**{_SPANS[unit]: int(number)})
+
+
+def quiet() -> None:
+    """Let nothing but errors reach the terminal from logs: the answer of a command is what it prints."""
+    import logging  # noqa: PLC0415
+
+    from integration.observability import logs  # noqa: PLC0415 - before anything may log to standard output
+
+    logs.configure("console")
+    logging.getLogger().setLevel(logging.ERROR)
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no UTF-8
+
+
+def _ended(sentence: str) -> typer.Exit:
+    typer.echo(f"coursewire: {plain(sentence)}", err=True)
+    return typer.Exit(2)
+
+
+def _code(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", ""))
+
+
+def _as_json(value: Any) -> object:
+    if isinstance(value, tuple):
+        return value._asdict() if hasattr(value, "_asdict") else list(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    return list(value)
