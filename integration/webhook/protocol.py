@@ -1,6 +1,7 @@
 """Deadlines that the HTTP server lacks: a client must finish its headers in time and in few bytes.
 
-uvicorn waits for ever for headers and takes any number of them (measured); everything after the headers is the app's.
+uvicorn waits for ever for headers, takes any number of them, and lets a client that drips between two requests hold
+its connection (measured). A body that is being read is the app's affair.
 """
 
 import asyncio
@@ -10,45 +11,58 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 10.0
 HEADER_BYTES = 64 * 1024
+UNREAD_BYTES = 8 * 1024 * 1024
+"""Most bytes of a body that was refused unread: a sender cut off while it still sends may never see why."""
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose request heads are bounded in time and size."""
+    """HTTP/1.1 on which everything but a body that is being read is bounded in time and size."""
 
     _timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _bytes = 0
+    _in_head = False
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - uvicorn's own signature
         """Start the clock of the first request."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(HEADER_SECONDS, self._out_of_time)
+        self._start_clock()
 
     def on_message_begin(self) -> None:
-        """Start the clock of a later request on the same connection."""
+        """Start the clock of a request anew with its first byte."""
         super().on_message_begin()
-        self._head_bytes = 0
-        if self._timer is None:
-            self._timer = self.loop.call_later(HEADER_SECONDS, self._out_of_time)
+        self._in_head = True
+        self._start_clock()
 
     def on_headers_complete(self) -> None:
         """Stop the clock: from here on the app's deadline counts."""
+        self._in_head = False
         self._stop_clock()
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Count bytes while a head is open."""
-        if self._timer is not None:
-            self._head_bytes += len(data)
+        """Count what belongs to no body that is being read."""
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._start_clock()  # line ends between requests, or the rest of a body that was refused unread
+        self._bytes += len(data)
         super().data_received(data)
-        if self._timer is not None and self._head_bytes > HEADER_BYTES and not self.transport.is_closing():
+        if self._timer is None or self.transport.is_closing():
+            return
+        if self._in_head and self._bytes > HEADER_BYTES:
             self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        elif self._bytes > UNREAD_BYTES:
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock of a client that left."""
         self._stop_clock()
         super().connection_lost(exc)
+
+    def _start_clock(self) -> None:
+        self._stop_clock()
+        self._bytes = 0
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._out_of_time)
 
     def _out_of_time(self) -> None:
         self._timer = None

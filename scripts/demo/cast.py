@@ -1,7 +1,7 @@
 """Who takes part and what is sent: the sandbox's story, faults for the CRM, and what each odd delivery must lead to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from integration.errors import Reason
@@ -15,7 +15,7 @@ __all__ = ["Cast", "faults"]
 
 STRANGERS = slice(7, None, 16)
 """Learners whom the CRM does not know, so that Coursewire creates them."""
-LIVE = range(40, 60)
+FIRST_LIVE, LIVE = 40, 20
 AGAIN = 60
 ODD = {
     "poison": Ended("dead", Reason.INVALID_EVENT),
@@ -33,7 +33,8 @@ class Cast:
     known: list[dict[str, str]]
     strangers: list[dict[str, str]]
     live: list[Learner]
-    odd: Mapping[str, tuple[str, Ended]] = field(default_factory=dict)
+    odd: Mapping[str, Ended]
+    contenders: list[set[str]]
 
     @classmethod
     def of(cls, story: Story) -> "Cast":
@@ -41,24 +42,33 @@ class Cast:
         strangers = story.contacts[STRANGERS]
         unknown = {one["email"] for one in strangers}
         known = [one for one in story.contacts if one["email"] not in unknown]
-        live = [one for n, one in enumerate(story.learners) if n in LIVE and one.email.lower() not in unknown]
-        odd = {name: (story.odd[name].webhook_id, must) for name, must in ODD.items()}
-        return cls(story, known, strangers, live, odd)
+        live = [one for one in story.learners[FIRST_LIVE:] if one.email.lower() not in unknown][:LIVE]
+        odd = {story.odd[name].webhook_id: must for name, must in ODD.items()}
+        first, last = story.learners[0], story.learners[-1]  # they share an e-mail
+        return cls(story, known, strangers, live, odd, [_about(story, first), _about(story, last)])
+
+    @property
+    def webhook_ids(self) -> set[str]:
+        """The ids of the story; some are sent more than once."""
+        return {one.webhook_id for one in self.story.deliveries}
 
     @property
     def again(self) -> list[Delivery]:
-        """Deliveries that are sent once more when all is quiet."""
-        return [one for one in self.story.deliveries if one.webhook_id not in self._odd_ids][:AGAIN]
-
-    @property
-    def _odd_ids(self) -> set[str]:
-        return {webhook_id for webhook_id, _ in self.odd.values()}
+        """What is sent once more when all is quiet: resends, and the same facts under new ids."""
+        strange = set(self.odd).union(*self.contenders)
+        plain = [one for one in self.story.deliveries if one.webhook_id not in strange][:AGAIN]
+        return [*plain, *(replace(one, webhook_id=f"{one.webhook_id}_again") for one in plain[: AGAIN // 3])]
 
     @staticmethod
     def completion(number: int, learner: Learner) -> Delivery:
         """A completion that happens now."""
         course = COURSES[number % len(COURSES)]
         return compose("course.completed", learner, course, score=90.0 + number / 10, passed=True, attempt="live")
+
+
+def _about(story: Story, learner: Learner) -> set[str]:
+    about = f'"lms_user_id":"{learner.lms_user_id}"'.encode()
+    return {one.webhook_id for one in story.deliveries if about in one.body}
 
 
 def faults() -> list[dict[str, Any] | None]:

@@ -1,0 +1,185 @@
+"""`coursewire person`: one person's whole story, with why not."""
+
+import re
+from typing import Annotated, NoReturn
+
+import typer
+from sqlalchemy import Connection
+
+from integration.identity import LEARNER, link_key
+from integration.model.people import normalise_email
+from integration.observability.reasons import words
+from integration.pipeline import CONTACT, WRITE_CONTACT
+from integration.storage import audit, people, received, story
+from integration.storage.story import PersonRow
+from tasks.actor import actor
+from tasks.assembly import this_process
+from tasks.saying import no, quiet, say, say_json, say_table, sentences, shown
+from tasks.story import Held, Story, Teller
+
+app = typer.Typer(help="Show what is known of a person, and why not.", no_args_is_help=True, rich_markup_mode=None)
+
+_SHOWN = 10
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `show` a word of its own while it is the only command here."""
+
+
+@app.command("show")
+def show(
+    who: Annotated[
+        str,
+        typer.Argument(
+            metavar="EMAIL_OR_ID",
+            help="An e-mail, a person's number (12 or #12), or what a system calls them (connection:id).",
+        ),
+    ],
+    limit: Annotated[int, typer.Option(help="Show at most this many of their events.", min=1, max=10_000)] = 20,
+    *,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show e-mail and name in clear; who did is written to the audit log.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")] = False,
+) -> None:
+    """Tell one person's story: who, received, decided, written, and why not."""
+    quiet()
+    with sentences():
+        process = this_process()
+        reading = process.engine.connect().execution_options(isolation_level="REPEATABLE READ")
+        with reading as db, db.begin():
+            teller = Teller(db, process.config, process.ring, process.keys)
+            row, asked = _find(teller, who)
+            told = teller.tell(row, limit=limit, reveal=reveal)
+            if reveal:
+                audit.append(db, actor=actor(), action="person.read", outcome="shown", subject=("person", row.id))
+    if as_json:
+        say_json(told)
+        return
+    if asked != row.id:
+        say(f"Person #{asked} was merged into person #{row.id}; this is their story.\n")
+    _tell(told)
+
+
+def _find(teller: Teller, who: str) -> tuple[PersonRow, int]:
+    """Return the person meant and the number first found; ends the command with a sentence where there is none."""
+    asked = _number(teller, who.strip())
+    row = story.person(teller.db, asked)
+    seen = {asked}
+    while row is not None and row.merged_into is not None and row.merged_into not in seen:
+        seen.add(row.merged_into)
+        row = story.person(teller.db, row.merged_into)
+    if row is None:
+        raise no(f"There is no person #{asked}.")
+    return row, asked
+
+
+def _number(teller: Teller, who: str) -> int:
+    number = re.fullmatch(r"#?(\d{1,18})", who, re.ASCII)
+    if number:
+        return int(number[1])
+    connection, colon, external_id = who.partition(":")
+    if colon and connection in teller.config.connections:
+        return _by_name(teller.db, (connection, external_id)) or _unknown(
+            teller, f"Nobody is known whom {connection} calls so.", [link_key((connection, external_id))]
+        )
+    email = normalise_email(who)
+    if email is None:
+        names = ", ".join(teller.config.connections)
+        raise typer.BadParameter(
+            "This is neither an e-mail, nor a person's number such as 12, nor connection:id "
+            f"with one of the connections {names}."
+        )
+    found = people.by_email(teller.db, [email], teller.keys).get(email)
+    return found or _unknown(teller, "Nobody is known by this e-mail.", teller.park_keys([], email))
+
+
+def _by_name(db: Connection, name: tuple[str, str]) -> int | None:
+    for kind in (LEARNER, CONTACT):
+        found = people.by_link(db, kind, [name]).get(name)
+        if found is not None:
+            return found
+    return None
+
+
+def _unknown(teller: Teller, sentence: str, park_keys: list[bytes]) -> NoReturn:
+    waiting = received.waiting_behind(teller.db, park_keys, limit=_SHOWN)
+    if waiting:
+        listed = ", ".join(f"{event.id} ({event.reason})" for event in waiting)
+        sentence += (
+            f" But events wait for a decision about it: {listed}. See `coursewire events show {waiting[0].id}`, and decide "
+            f"with `coursewire parked resolve {waiting[0].id}`."
+        )
+    else:
+        sentence += " No event has come for it, or it is still on its way: see `coursewire events list`."
+    raise no(sentence)
+
+
+def _tell(told: Story) -> None:
+    who = told.who
+    say("  ".join(filter(None, (f"Person #{who.person}", who.email or "no e-mail", who.full_name))))
+    say(f"  known since {shown(who.known_since)} UTC, version {who.version}")
+    if who.links:
+        say_table(["", "", ""], [(one["connection"], one["as"], one["id"]) for one in who.links], indent=2)
+
+    total = sum(count.events for count in told.counts)
+    say(f"\nReceived: {total} events" + (f", the last {len(told.received)}" if total > len(told.received) else ""))
+    heads = ["id", "received (UTC)", "connection", "kind", "status", "reason", "detail"]
+    events = [*told.waiting, *told.received]
+    rows = [(e.id, e.received_at, e.connection, e.kind, e.status, e.reason, e.detail) for e in events]
+    if rows:
+        say_table(heads, rows, indent=2)
+    for count in told.counts:
+        known = words(count.reason)
+        if count.status != "done" and known:
+            say(f"  {count.events} {count.status}: {known.happened} {known.next}")
+
+    say(f"\nDecided (rule set {told.rule_set})")
+    heads = ["about", "id", "name", "said last", "passed", "occurred (UTC)", "expires (UTC)", "from"]
+    decided = [
+        (d.subject_type, d.subject, d.name, d.type, d.passed, d.occurred_at, d.expires_at, d.connection)
+        for d in told.decided
+    ]
+    if decided:
+        say_table(heads, decided, indent=2)
+    else:
+        say("  Nothing that decides a field was received yet.")
+
+    say("\nWritten")
+    for held in told.written:
+        _place(held)
+    if not told.written:
+        say("  No connection keeps contacts.")
+
+    say("\nWhy not")
+    causes = [cause for held in told.written for cause in held.why_not]
+    for cause in [*told.why_not, *causes]:
+        held_back = f" [{', '.join(cause.fields)}]" if cause.fields else ""
+        say(f"  - {cause}{held_back}")
+    if not causes and not told.why_not:
+        say("  Everything is where it should be.")
+
+
+def _place(held: Held) -> None:
+    name = held.connection if held.operation == WRITE_CONTACT else f"{held.connection} {held.operation}"
+    said = [f"  {name}: {held.status.replace('_', ' ')}"]
+    if held.reason:
+        said.append(f"({held.reason})")
+    if held.wanted:
+        said.append(f"version {held.written} of {held.wanted}")
+    if held.written_at:
+        said.append(f"written {shown(held.written_at)} UTC")
+    if held.remote_id:
+        said.append(f"contact {held.remote_id}")
+    say(", ".join(said).replace(", (", " ("))
+    there = f"there, {held.remote_origin} {shown(held.remote_at)}" if held.remote_at else "there"
+    if held.fields:
+        rows = [
+            (f.name, "not known" if f.there is None else f.there or "(empty)", f.wanted or "(empty)", "differs" if f.differs else "")
+            for f in held.fields
+        ]
+        say_table(["field", there, "wanted now", ""], rows, indent=4)
+    tries = [(t.started_at, t.outcome, t.reason, t.version, ", ".join(t.fields), t.detail) for t in held.tries]
+    if tries:
+        say_table(["tried (UTC)", "outcome", "reason", "version", "fields", "detail"], tries, indent=4)
