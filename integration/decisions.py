@@ -116,9 +116,7 @@ def ignore(db: Connection, question: Question, *, actor: str) -> Decided:
     return Decided(None, [])
 
 
-def _learner(
-    row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys
-) -> tuple[str, str]:
+def _learner(row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys) -> tuple[str, str]:
     system = inbound.get(row.connection)
     if system is None:
         raise CannotDecide(

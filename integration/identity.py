@@ -106,9 +106,7 @@ class _Decision:
     result: Identified
 
     @classmethod
-    def load(
-        cls, db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys
-    ) -> "_Decision":
+    def load(cls, db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys) -> "_Decision":
         links = people.by_link(db, LEARNER, sorted({s.link for s in sightings if s.link}))
         owners = people.by_email(db, sorted({s.email for s in sightings if s.email}), keys)
         known = {*links.values(), *owners.values()}

@@ -30,4 +30,4 @@ class Settings(BaseSettings):
     flower_host: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=0, le=65535, description="Port Flower listens on.")
     flower_basic_auth: SecretStr | None = Field(None, description="user:password that Flower asks for.")
-    worker_concurrency: int = Field(8, ge=1, le=64, description="Threads of one worker process.")
+    worker_concurrency: int = Field(16, ge=1, le=64, description="Threads of one worker process.")

@@ -46,7 +46,7 @@ SETTINGS: dict[str, Any] = {
     "task_reject_on_worker_lost": False,  # true loops for ever on a task that kills its worker
     "task_acks_on_failure": True,
     "task_acks_on_timeout": True,
-    "worker_prefetch_multiplier": 4,  # early ack: a few hints ahead cost nothing when they are lost
+    "worker_prefetch_multiplier": 1,  # a killed worker takes few hints along
     "worker_cancel_long_running_tasks_on_connection_loss": False,  # it would drop a call that is under way
     "worker_soft_shutdown_timeout": 30,
     "worker_send_task_events": True,  # Flower shows nothing otherwise

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from dotenv import load_dotenv
 from sqlalchemy import Engine
 
 from integration import config as connections_file
@@ -151,4 +153,10 @@ class Assembly:
 @cache
 def this_process() -> Assembly:
     """Return the assembly of this process, made from its environment."""
-    return Assembly(Settings())
+    return Assembly(settings())
+
+
+def settings() -> Settings:
+    """Return the settings; secrets that stand in `.env` become part of the environment, which wins."""
+    load_dotenv(Path(".env"))
+    return Settings()

@@ -1,18 +1,16 @@
 """The `coursewire` command (architecture section 8). Each sub-command calls one function of its room."""
 
 import base64
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from integration.errors import ConfigError
 from integration.security.seal import new_key
-from integration.settings import Settings
 from tasks import roles
-from tasks.assembly import Assembly, this_process
-from tasks.embedded.errors import EmbeddedUnavailable, FolderInUse
+from tasks.assembly import Assembly, settings, this_process
+from tasks.commands import check, events, parked, person
+from tasks.saying import sentences
 
 app = typer.Typer(
     name="coursewire",
@@ -22,18 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(events.app, name="events")
+app.add_typer(person.app, name="person")
+app.add_typer(parked.app, name="parked")
+app.add_typer(check.app)
 
 Once = Annotated[bool, typer.Option("--once", help="End by itself; exit with 1 if a promise of the story broke.")]
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """Turn what a person can mend into one sentence and exit code 2, without a traceback."""
-    try:
-        yield
-    except (ConfigError, EmbeddedUnavailable, FolderInUse) as error:
-        typer.echo(f"coursewire: {error}", err=True)
-        raise typer.Exit(2) from None
 
 
 def migrate(assembly: Assembly) -> None:
@@ -51,7 +43,7 @@ def migrate(assembly: Assembly) -> None:
 def up() -> None:
     """Run everything on this machine; PostgreSQL and Valkey are embedded where no URL is set."""
     with sentences():
-        raise typer.Exit(roles.everything(Settings(), migrate))
+        raise typer.Exit(roles.everything(settings(), migrate))
 
 
 def _role(name: str, start: Callable[..., None], text: str) -> None:

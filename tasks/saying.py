@@ -54,23 +54,31 @@ def say_json(value: object) -> None:
 
 
 def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, indent: int = 0) -> None:
-    """Print rows under their heads; a column that is empty throughout is left out."""
+    """Print rows under their heads; a column that is empty throughout is left out, and no rows are no table."""
     from rich.console import Console  # noqa: PLC0415 - a tenth of a second that a role need not spend
-    from rich.padding import Padding  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     cells = [[shown(value) for value in row] for row in rows]
     filled = [place for place in range(len(heads)) if any(row[place] for row in cells)]
+    if not filled:
+        return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for place in filled:
         table.add_column(heads[place], overflow="fold")
     for row in cells:
         table.add_row(*(Text(row[place]) for place in filled))
     console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDE)
-    console.print(Padding(table, (0, 0, 0, indent)))
+    console.width = (console.width if console.is_terminal else max(console.width, _WIDE)) - indent
+    with console.capture() as drawn:
+        console.print(table)
+    for line in drawn.get().splitlines():
+        typer.echo(" " * indent + line.rstrip())
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 event` or `3 events`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def shown(value: object) -> str:

@@ -43,6 +43,7 @@ def serve(assembly: Assembly) -> None:
         host=assembly.settings.host,
         port=assembly.settings.port,
         http=BoundedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

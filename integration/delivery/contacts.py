@@ -8,13 +8,15 @@
 Every row ends with one `Settled`. No transaction is open here (rule 14).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 import structlog
 
 from integration.delivery import policy
+from integration.delivery.settlement import Settlement
 from integration.errors import (
     BatchRejected,
     ConnectionBroken,
@@ -25,11 +27,10 @@ from integration.errors import (
     RetryLater,
     UnknownOutcome,
 )
-from integration.model.contacts import Answer, ContactWrite, Failed, Fields, RemoteContact, Target, Written
+from integration.model.contacts import Answer, ContactWrite, Failed, Fields, RemoteContact, Written
 from integration.ports import ContactStore
 from integration.security.seal import KeyRing
 from integration.storage import sync_state
-from integration.storage.attempts import Attempt
 from integration.storage.sync_state import Claimed, Settled
 
 log = structlog.get_logger(__name__)
@@ -38,21 +39,22 @@ Owners = Callable[[Sequence[str]], Mapping[str, int]]
 """Ask which of our people these CRM ids are linked to."""
 
 
-@dataclass(slots=True)
-class Batch:
-    """One claimed batch on its way; each step moves rows from open to `settled`."""
+@dataclass(slots=True, kw_only=True)
+class Batch(Settlement):
+    """One claimed batch on its way; each step moves rows from open to `settled`.
+
+    `left_out` are properties not to be written, `dead_keys` ones that contacts cannot be found by.
+    """
 
     store: ContactStore
     ring: KeyRing
     owners: Owners
     left_out: frozenset[str]
-    targets: Mapping[int, Target]
-    settled: dict[int, Settled] = field(default_factory=dict)
-    attempts: list[Attempt] = field(default_factory=list)
+    dead_keys: frozenset[str]
     links: dict[str, int] = field(default_factory=dict)
     refused_fields: set[str] = field(default_factory=set)
     accepted_fields: set[str] = field(default_factory=set)
-    trouble: CoursewireError | None = None
+    refused_keys: set[str] = field(default_factory=set)
     calls: int = 0
 
     def run(self, rows: Sequence[Claimed]) -> None:
@@ -76,13 +78,16 @@ class Batch:
     def _has_target(self, row: Claimed) -> bool:
         if row.person_id in self.targets:
             return True
-        self._settle(row, "in_step", Reason.UNCHANGED, written=row.wanted, was_sent=False)
+        self._settle(row, Settled(row.id, "in_step", Reason.UNCHANGED, written=row.wanted), was_sent=False)
         return False
 
     def _known_values(self, row: Claimed) -> Fields | None:
         if row.remote_values is None:
             return None
-        values: dict[str, str] = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
+        try:
+            values: dict[str, str] = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
+        except NeedsAttention:
+            return None  # a lost key costs a read, not the row
         return values
 
     def _wanted(self, row: Claimed) -> Fields:
@@ -108,34 +113,32 @@ class Batch:
         if different:
             changes[row.id] = (row, remote_id, different, known)
         else:
-            self._settle(
-                row,
+            same = Settled(
+                row.id,
                 "in_step",
                 Reason.UNCHANGED,
-                written=self.targets[row.person_id].version,
+                written=self._version(row),
                 remote_id=remote_id,
                 remote_values=self._sealed(row, known) if seen else None,
                 remote_origin="seen" if seen else None,
-                was_sent=False,
             )
+            self._settle(row, same, was_sent=False)
 
     def _find(
         self, rows: Sequence[Claimed], changes: dict[int, tuple[Claimed, str, Fields, Fields]]
     ) -> list[Claimed]:
         """Look contacts up, by id where one is known, else key by key; return the rows nobody was found for."""
         found: dict[int, RemoteContact] = {}
-        by_id = {row.remote_id: row for row in rows if row.remote_id}
-        for remote_id, contact in self._read(None, list(by_id)).items():
-            found[by_id[remote_id].id] = contact
-        for place in range(2):
-            wanted: dict[str, dict[str, Claimed]] = {}
-            for row in rows:
-                keys = [key for key in self.targets[row.person_id].keys if key[0] not in self.left_out]
-                if row.id not in found and place < len(keys):
-                    wanted.setdefault(keys[place][0], {})[keys[place][1]] = row
-            for by, values in wanted.items():
-                for value, contact in self._read(by, list(values)).items():
-                    found[values[value].id] = contact
+        self._read(None, {row.remote_id: row for row in rows if row.remote_id}, found)
+        for by in dict.fromkeys(name for row in rows for name, _ in self.targets[row.person_id].keys):
+            asked = {
+                value: row
+                for row in rows
+                if row.id not in found and row.id not in self.settled
+                for name, value in self._keys(row)
+                if name == by
+            }
+            self._read(by, asked, found)
         if self.trouble:
             return []
         taken = self.owners([contact.id for contact in found.values()]) if found else {}
@@ -147,33 +150,40 @@ class Batch:
                 self._park(row, Reason.CONTACT_SHARED, f"contact {contact.id} already stands for another person")
             else:
                 self._compare(row, contact.id, contact.fields, changes, seen=True)
-        return [row for row in rows if row.id not in found]
+        return [row for row in rows if row.id not in found and row.id not in self.settled]
 
-    def _read(self, by: str | None, values: list[str]) -> Mapping[str, RemoteContact]:
-        if not values or self.trouble:
-            return {}
+    def _keys(self, row: Claimed) -> list[tuple[str, str]]:
+        useless = self.left_out | self.dead_keys | self.refused_keys
+        return [key for key in self.targets[row.person_id].keys if key[0] not in useless]
+
+    def _read(self, by: str | None, asked: Mapping[str, Claimed], found: dict[int, RemoteContact]) -> None:
+        """Add the contacts found by one key. A key the CRM cannot look up by is left out; the next one serves."""
+        if not asked or self.trouble:
+            return
         fields = sorted({f for target in self.targets.values() for f in target.wanted} - self.left_out)
         self.calls += 1
         try:
-            return self.store.read(by, values, fields)
-        except Rejected as error:
-            if by is not None and error.reason is Reason.UNKNOWN_PROPERTY:
-                self.refused_fields.add(by)
-                return {}
-            self.trouble = error
+            for value, contact in self.store.read(by, list(asked), fields).items():
+                found[asked[value].id] = contact
+        except (BatchRejected, Rejected) as error:
+            if by is not None and any(key[0] != by for row in asked.values() for key in self._keys(row)):
+                self.refused_keys.add(by)
+                return
+            for row in asked.values():
+                self._halve(row, len(asked), (), error)
         except CoursewireError as error:
             self.trouble = error
-        return {}
 
     def _is_wanted(self, row: Claimed) -> bool:
         """Settle a person the CRM does not know by the route's policy; say whether to create them."""
         target = self.targets[row.person_id]
         if target.unknown_person == "ignore":
-            self._settle(row, "in_step", Reason.PERSON_IGNORED, written=target.version, was_sent=False, forget=True)
+            ignored = Settled(row.id, "in_step", Reason.PERSON_IGNORED, written=target.version, forget=True)
+            self._settle(row, ignored, was_sent=False)
         elif target.unknown_person == "hold":
             self._park(row, Reason.UNKNOWN_PERSON, "the CRM does not know this person", policy.RECHECK_SECONDS)
         elif target.create_by is None:
-            self._park(row, Reason.NO_EMAIL, "a contact is created by e-mail, and none is known", policy.RECHECK_SECONDS)
+            self._park(row, Reason.NO_EMAIL, "no e-mail is known to create the contact by", policy.RECHECK_SECONDS)
         else:
             return True
         return False
@@ -190,7 +200,8 @@ class Batch:
             answer = answers.get(write.trace)
             if answer is None:
                 # Merged away: a batch drops such an id without a word. Believe nothing and read it anew.
-                self._retry(row, Reason.CONTACT_MERGED, forget=True, remote_id=remote_id, fields=write.fields)
+                gone = Settled(row.id, "waiting", Reason.CONTACT_MERGED, forget=True, remote_id=remote_id)
+                self._retry(row, gone, write.fields)
             else:
                 self._take(row, write, answer, known, remote_id)
 
@@ -205,14 +216,13 @@ class Batch:
                 )
                 for row, key in chosen
             ]
-            upsert = self.store.upsert
-            answers = self._call(lambda batch, by=by: upsert(by, batch), writes, [row for row, _ in chosen])  # type: ignore[misc]
+            answers = self._call(partial(self.store.upsert, by), writes, [row for row, _ in chosen])
             for (row, _), write in zip(chosen, writes, strict=True):
                 if answers is None:
                     continue
                 answer = answers.get(write.trace)
                 if answer is None:
-                    self._retry(row, Reason.UNKNOWN_OUTCOME, forget=True, fields=write.fields)
+                    self._retry(row, Settled(row.id, "waiting", Reason.UNKNOWN_OUTCOME, forget=True), write.fields)
                 else:
                     self._take(row, write, answer, {}, None)
 
@@ -231,10 +241,11 @@ class Batch:
         except UnknownOutcome as error:
             self.trouble = error
             for row, write in zip(rows, writes, strict=True):
-                self._retry(row, error.reason, forget=True, remote_id=row.remote_id, fields=write.fields, detail=error.detail)
+                lost = Settled(row.id, "waiting", error.reason, error.detail, forget=True, remote_id=row.remote_id)
+                self._retry(row, lost, write.fields)
         except (BatchRejected, Rejected) as error:
             for row, write in zip(rows, writes, strict=True):
-                self._halve(row, len(rows), write, error)
+                self._halve(row, len(rows), write.fields, error)
         except (RetryLater, ConnectionBroken, NeedsAttention) as error:
             self.trouble = error
         return None
@@ -246,121 +257,45 @@ class Batch:
                 self._park(row, Reason.CONTACT_SHARED, f"contact {answer.id} already stands for another person")
                 return
             now_there = {**known, **write.fields, **{f: v for f, v in answer.fields.items() if f in write.fields}}
-            self._settle(
-                row,
+            done = Settled(
+                row.id,
                 "in_step",
                 Reason.WRITTEN,
-                written=self.targets[row.person_id].version,
-                fields=write.fields,
+                written=self._version(row),
                 remote_id=answer.id,
                 remote_values=self._sealed(row, now_there),
                 remote_origin="sent",
                 forget=True,
             )
+            self._settle(row, done, write.fields)
         else:
             self._fail(row, write, answer, remote_id)
 
     def _fail(self, row: Claimed, write: ContactWrite, answer: Failed, remote_id: str | None) -> None:
         refused = set(answer.properties) & set(write.fields)
+        detail = answer.detail or None
         if answer.reason is Reason.UNKNOWN_PROPERTY and refused:
+            # No try of this record's: the next one goes without these fields, so there is an end to it.
             self.refused_fields |= refused
-            self._retry(row, answer.reason, after=0.0, detail=answer.detail, fields=write.fields)
+            without = Settled(row.id, "due", answer.reason, detail, after=0.0, attempt_counts=False)
+            self._settle(row, without, write.fields)
         elif answer.reason is Reason.CONTACT_GONE:
-            self._retry(row, answer.reason, after=0.0, forget=True, fields=write.fields)
+            self._retry(row, Settled(row.id, "waiting", answer.reason, detail, after=0.0, forget=True), write.fields)
         elif answer.reason is Reason.CONFLICT and remote_id is None:
             # Somebody created it between our look-up and our write: adopt theirs.
-            self._retry(row, answer.reason, forget=True, remote_id=answer.existing_id, fields=write.fields)
+            theirs = Settled(row.id, "waiting", answer.reason, detail, forget=True, remote_id=answer.existing_id)
+            self._retry(row, theirs, write.fields)
         elif answer.reason is Reason.CONFLICT:
-            self._park(row, answer.reason, answer.detail or "a unique value belongs to another contact")
+            self._park(row, answer.reason, detail or "a unique value belongs to another contact")
         else:
-            self._settle(row, "dead", answer.reason, detail=answer.detail, fields=write.fields)
-
-    def _halve(self, row: Claimed, size: int, write: ContactWrite, error: CoursewireError) -> None:
-        if size == 1:
-            self._settle(row, "dead", error.reason, detail=error.detail, fields=write.fields)
-        else:
-            self._settle(
-                row, "due", error.reason, detail=error.detail, fields=write.fields, after=0.0, max_batch=size // 2
-            )
-
-    def _retry(
-        self,
-        row: Claimed,
-        reason: Reason,
-        *,
-        after: float | None = None,
-        forget: bool = False,
-        remote_id: str | None = None,
-        detail: str = "",
-        fields: Iterable[str] = (),
-    ) -> None:
-        if row.attempts >= policy.MOST_TRIES and reason is not Reason.UNKNOWN_OUTCOME:
-            self._park(row, reason, detail or f"still so after {row.attempts} tries")
-            return
-        wait = policy.record_backoff(row.attempts) if after is None else after
-        self._settle(
-            row, "waiting", reason, after=wait, forget=forget, remote_id=remote_id, detail=detail, fields=fields
-        )
-
-    def _park(self, row: Claimed, reason: Reason, detail: str, after: float | None = None) -> None:
-        self._settle(row, "parked", reason, detail=detail, after=after, was_sent=False)
-
-    def _give_back(self, row: Claimed) -> None:
-        """Return a row that was not sent, its attempt included: the trouble is the connection's (rule 23)."""
-        reason = self.trouble.reason if self.trouble else Reason.PAUSED
-        self.settled[row.id] = Settled(row.id, "due", reason, after=0.0, attempt_counts=False, max_batch=row.max_batch)
-
-    def _settle(
-        self,
-        row: Claimed,
-        status: str,
-        reason: Reason,
-        *,
-        written: int | None = None,
-        fields: Iterable[str] = (),
-        detail: str | None = None,
-        after: float | None = None,
-        max_batch: int | None = None,
-        forget: bool = False,
-        remote_id: str | None = None,
-        remote_values: bytes | None = None,
-        remote_origin: str | None = None,
-        was_sent: bool = True,
-    ) -> None:
-        self.settled[row.id] = Settled(
-            id=row.id,
-            status=status,
-            reason=reason,
-            detail=detail or None,
-            written=written,
-            after=after,
-            max_batch=max_batch,
-            forget=forget,
-            remote_id=remote_id,
-            remote_values=remote_values,
-            remote_origin=remote_origin,
-        )
-        target = self.targets.get(row.person_id)
-        self.attempts.append(
-            Attempt(
-                sync_state_id=row.id,
-                person_id=row.person_id,
-                outcome=status,
-                reason=reason,
-                version=target.version if target else row.wanted,
-                fields=tuple(fields),
-                detail=detail or None,
-                remote_id=remote_id,
-                was_sent=was_sent,
-            )
-        )
+            self._settle(row, Settled(row.id, "dead", answer.reason, detail), write.fields)
 
     def _sealed(self, row: Claimed, values: Fields) -> bytes:
         kept = {f: v for f, v in values.items() if f in self.targets[row.person_id].wanted}
         return self.ring.seal(orjson.dumps(kept), sync_state.remote_context(row.id))
 
     def _trace(self, row: Claimed) -> str:
-        return f"{row.id}-{self.targets[row.person_id].version}"
+        return f"{row.id}-{self._version(row)}"
 
 
 def same_value(wanted: str, seen: str) -> bool:

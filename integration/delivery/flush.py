@@ -17,6 +17,7 @@ from integration.delivery import policy
 from integration.delivery.contacts import Batch
 from integration.errors import ConnectionBroken, CoursewireError, Reason, UnknownOutcome
 from integration.model.contacts import Projected
+from integration.observability import logs
 from integration.ports import ContactStore
 from integration.security.seal import KeyRing
 from integration.storage import attempts, calls, connections, inbox, people, quarantine, rings, sync_state
@@ -26,6 +27,8 @@ from integration.storage.sync_state import Claimed
 log = structlog.get_logger(__name__)
 
 CONTACT = "contact"
+CONTACT_KEY = "contact.key"
+"""What a property is left out as: one that cannot be written, and one that contacts cannot be found by."""
 
 Project = Callable[[Connection, str, Sequence[int]], Projected]
 """Say what a connection should hold of these people, as one transaction sees them."""
@@ -90,12 +93,13 @@ class Flusher:
                     rings.start(db, self.connection, self.operation, lease)
 
     def _may_call(self) -> bool:
-        with self.engine.begin() as db:
-            state = connections.state(db, self.connection)
-        if 0 < state.wait <= policy.SHORT_PAUSE:
+        """Say whether the connection may be called, sitting out a pause that is nearly over."""
+        while True:
+            with self.engine.begin() as db:
+                state = connections.state(db, self.connection)
+            if not 0 < state.wait <= policy.SHORT_PAUSE:
+                return state.may_call
             time.sleep(state.wait)
-            return self._may_call()
-        return state.may_call
 
     def _linger(self, size: int) -> None:
         """Wait for a full batch, but only while events are still on their way in."""
@@ -111,6 +115,7 @@ class Flusher:
         if not size:
             return 0
         lease, started = uuid4(), datetime.now(UTC)
+        logs.bind(batch=str(lease))
         with self.engine.begin() as db:
             rows = sync_state.claim(db, self.connection, self.operation, lease, limit=size)
         if not rows:
@@ -130,7 +135,15 @@ class Flusher:
         with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
             projected = self.project(db, self.connection, [row.person_id for row in rows])
             left_out = quarantine.held(db, self.connection, CONTACT)
-        batch = Batch(self.store, self.ring, self._owners, left_out, projected.targets)
+            dead_keys = quarantine.held(db, self.connection, CONTACT_KEY)
+        batch = Batch(
+            store=self.store,
+            ring=self.ring,
+            owners=self._owners,
+            left_out=left_out,
+            dead_keys=dead_keys,
+            targets=projected.targets,
+        )
         return batch, projected.rule_set
 
     def _owners(self, remote_ids: Sequence[str]) -> Mapping[str, int]:
@@ -161,7 +174,6 @@ class Flusher:
             "flush.settled",
             connection=self.connection,
             operation=self.operation,
-            batch=str(lease),
             rows=len(rows),
             late=len(rows) - len(kept),
             calls=batch.calls,
@@ -171,10 +183,12 @@ class Flusher:
         )
 
     def _note_fields(self, db: Connection, batch: Batch) -> list[str]:
-        fresh = []
+        fresh: list[str] = []
+        reason = Reason.UNKNOWN_PROPERTY
         if batch.refused_fields:
-            reason = Reason.UNKNOWN_PROPERTY
-            fresh = quarantine.add(db, self.connection, CONTACT, batch.refused_fields, reason)
+            fresh += quarantine.add(db, self.connection, CONTACT, batch.refused_fields, reason)
+        if batch.refused_keys:
+            fresh += quarantine.add(db, self.connection, CONTACT_KEY, batch.refused_keys, reason)
         if batch.accepted_fields:
             quarantine.drop(db, self.connection, CONTACT, batch.accepted_fields)
         return fresh

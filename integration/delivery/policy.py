@@ -26,7 +26,7 @@ _RECORD_BASE, _CONNECTION_BASE, _CAP = 1.0, 2.0, 900.0
 
 def record_backoff(tries: int) -> float:
     """Return seconds until a record may be tried again: full jitter, so that a failed batch does not come as one."""
-    return random.uniform(0, min(_CAP, _RECORD_BASE * 2**tries))  # noqa: S311 - no secret
+    return random.uniform(0, min(_CAP, _RECORD_BASE * 2**tries))
 
 
 def connection_backoff(failures: int, asked: float | None) -> float:
@@ -36,6 +36,6 @@ def connection_backoff(failures: int, asked: float | None) -> float:
     spend all tries within the outage.
     """
     if asked is not None:
-        return asked + random.uniform(0, min(1.0, 0.1 * asked))  # noqa: S311 - no secret
+        return asked + random.uniform(0, min(1.0, 0.1 * asked))
     ceiling: float = min(_CAP, _CONNECTION_BASE * 2 ** min(failures, 20))
-    return ceiling / 2 + random.uniform(0, ceiling / 2)  # noqa: S311 - no secret
+    return ceiling / 2 + random.uniform(0, ceiling / 2)

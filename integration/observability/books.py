@@ -41,10 +41,11 @@ SELECT CASE WHEN status IN ('received', 'claimed', 'enriching') THEN 'waiting' E
 FROM inbox WHERE status <> 'done' GROUP BY 1
 """
 
+# What waits for the night is not late before the night.
 _DUE = """
 SELECT connection, operation, status, count(*) AS rows,
-       coalesce(max(extract(epoch FROM now() - wanted_since)) FILTER (WHERE status IN ('due', 'sending', 'waiting')), 0)
-         AS oldest
+       coalesce(max(extract(epoch FROM now() - CASE WHEN lane = 0 THEN wanted_since ELSE not_before END))
+                FILTER (WHERE status IN ('due', 'sending', 'waiting')), 0) AS oldest
 FROM sync_state WHERE status <> 'in_step' GROUP BY 1, 2, 3
 """
 
@@ -142,7 +143,7 @@ def _due_families(db: Connection) -> list[Metric]:
     )
     for connection, operation, status, count, age in db.exec_driver_sql(_DUE):
         rows.add_metric([connection, operation, status], count)
-        oldest.add_metric([connection, operation, status], float(age))
+        oldest.add_metric([connection, operation, status], max(0.0, float(age)))
     inbox = GaugeMetricFamily("coursewire_inbox_oldest_seconds", "The longest wait of an event in the inbox.")
     inbox.add_metric([], float(db.exec_driver_sql(_INBOX_AGE).scalar_one()))
     return [rows, oldest, inbox]

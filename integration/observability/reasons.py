@@ -3,6 +3,7 @@
 Written for the person who looks at a stuck record. Nothing here names a customer, an address or a value.
 """
 
+import re
 from typing import NamedTuple
 
 from integration.errors import Reason
@@ -13,6 +14,10 @@ class Words(NamedTuple):
 
     happened: str
     next: str
+
+    def next_for(self, event_id: int) -> str:
+        """Return what to do next about one event, its number in place of the word ID."""
+        return re.sub(r"\bID\b", str(event_id), self.next)
 
 
 _NOTHING = "Nothing to do."
@@ -77,8 +82,8 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.ID_REUSE: Words(
         "The sender used one id for two different bodies; the second one was kept and not applied.",
-        "Read it with `coursewire events show ID --payload`, then apply it with `coursewire parked resolve ID --release` "
-        "or drop it with `--ignore`.",
+        "Read it with `coursewire events show ID --payload`, then apply it with "
+        "`coursewire parked resolve ID --release` or drop it with `--ignore`.",
     ),
     Reason.HOSTILE_JSON: Words(
         "The body is JSON that strict readers refuse: nested too deeply, NaN, or broken text.",

@@ -12,6 +12,8 @@ from integration.observability.reasons import words
 LATE = timedelta(minutes=2)
 """A row that has been due for longer, while nothing holds it back, has nobody who works on it."""
 
+_ADD_AGAIN = "Add it to the connections file again, if it should be written to."
+
 
 @dataclass(frozen=True, slots=True)
 class Connected:
@@ -97,30 +99,24 @@ def why_not(place: Place, now: datetime) -> list[WhyNot]:
 
 def _connection(place: Place, waiting: tuple[str, ...], now: datetime) -> list[WhyNot]:
     """Return what holds the whole connection back, where something waits for it."""
-    name, state = place.connection, place.state
-    if not state.known:
-        return [
-            WhyNot(
-                f"{name} is not in the connections file, so nothing is written there.",
-                "Add it again, if it should be.",
-                waiting,
-            )
-        ]
-    if place.line is None or (place.line.status == "in_step" and not waiting):
-        return []
-    known = words(state.reason)
+    name, state, known = place.connection, place.state, words(place.state.reason)
     because = f" {known.happened}" if known else ""
-    if state.status == "paused":
-        happened = f"A person has paused {name}; what is due there waits."
-        return [WhyNot(happened, "Resume the connection when it is time.", waiting)]
-    if state.status == "removed":
-        return [WhyNot(f"{name} was removed.", "Add it again, if it should be written to.", waiting)]
-    if state.status == "broken":
-        return [WhyNot(f"{name} is broken.{because}", known.next if known else "Run `coursewire check`.", waiting)]
-    if state.paused_until and state.paused_until > now:
+    if not state.known:
+        happened, then = f"{name} is not in the connections file, so nothing is written there.", _ADD_AGAIN
+    elif place.line is None or (place.line.status == "in_step" and not waiting):
+        return []
+    elif state.status == "paused":
+        happened, then = f"A person has paused {name}; what is due there waits.", "Resume it when it is time."
+    elif state.status == "removed":
+        happened, then = f"{name} was removed.", _ADD_AGAIN
+    elif state.status == "broken":
+        happened, then = f"{name} is broken.{because}", known.next if known else "Run `coursewire check`."
+    elif state.paused_until and state.paused_until > now:
         happened = f"{name} rests until {moment(state.paused_until)}.{because}"
-        return [WhyNot(happened, known.next if known else "Nothing to do.", waiting)]
-    return []
+        then = known.next if known else "Nothing to do."
+    else:
+        return []
+    return [WhyNot(happened, then, waiting)]
 
 
 def _nothing_due(place: Place) -> list[WhyNot]:
@@ -140,31 +136,36 @@ def _nothing_due(place: Place) -> list[WhyNot]:
 
 
 def _line(place: Place, line: Line, waiting: tuple[str, ...], now: datetime) -> list[WhyNot]:
+    if line.status == "in_step":
+        return _in_step(place, line, waiting)
     name, known = place.connection, words(line.reason)
-    detail = f" Detail: {line.detail.rstrip('.')}." if line.detail else ""
-    said = (known.happened if known else f"The reason is {line.reason}.") if line.reason else ""
     then = known.next if known else "Run `coursewire check`."
-    match line.status:
-        case "in_step":
-            return _in_step(place, line, waiting)
-        case "sending":
-            return [WhyNot(f"{name} is being written now.", "Look again in a moment.", waiting)]
-        case "parked" if line.not_before:
-            again = f"It is looked at again at {moment(line.not_before)}."
-            return [WhyNot(f"Parked for {name}: {said}{detail} {again}", then, waiting)]
-        case "parked":
-            return [WhyNot(f"Parked for {name} until a person acts: {said}{detail}", then, waiting)]
-        case "dead":
-            tries = f"{line.attempts} {'try' if line.attempts == 1 else 'tries'}"
-            happened = f"Given up for {name} after {tries}: {said}{detail} The next event about this person tries again."
-            return [WhyNot(happened, then, waiting)]
-    if line.not_before and line.not_before > now:
-        if line.status == "waiting" or line.attempts:
-            happened = f"Try {line.attempts + 1} for {name} comes at {moment(line.not_before)}. {said}{detail}"
-            return [WhyNot(happened.strip(), then, waiting)]
+    because = _because(line)
+    later = line.not_before is not None and line.not_before > now
+    if line.status == "sending":
+        happened, then = f"{name} is being written now.", "Look again in a moment."
+    elif line.status == "parked" and line.not_before:
+        happened = f"Parked for {name}:{because} It is looked at again at {moment(line.not_before)}."
+    elif line.status == "parked":
+        happened = f"Parked for {name} until a person acts:{because}"
+    elif line.status == "dead":
+        tries = f"{line.attempts} {'try' if line.attempts == 1 else 'tries'}"
+        happened = f"Given up for {name} after {tries}:{because} The next event about this person tries again."
+    elif later and line.not_before and (line.status == "waiting" or line.attempts):
+        happened = f"Try {line.attempts + 1} for {name} comes at {moment(line.not_before)}.{because}"
+    elif later and line.not_before:
         happened = f"Not due in {name} before {moment(line.not_before)}, because the flow is not realtime."
-        return [WhyNot(happened, "Nothing to do.", waiting)]
-    return [_due(place, line, waiting, now)]
+        then = "Nothing to do."
+    else:
+        return [_due(place, line, waiting, now)]
+    return [WhyNot(happened, then, waiting)]
+
+
+def _because(line: Line) -> str:
+    """Return the reason of a row and its detail as sentences, each with a blank before it."""
+    known = words(line.reason)
+    said = f" {known.happened}" if known else f" The reason is {line.reason}." if line.reason else ""
+    return said + (f" Detail: {line.detail.rstrip('.')}." if line.detail else "")
 
 
 def _in_step(place: Place, line: Line, waiting: tuple[str, ...]) -> list[WhyNot]:
@@ -177,7 +178,8 @@ def _in_step(place: Place, line: Line, waiting: tuple[str, ...]) -> list[WhyNot]
         f"{place.connection} was in step at version {line.written}, and should hold something else by now: the rules, "
         "the links of the person or the date have changed since."
     )
-    return [WhyNot(happened, "It is written with the next event about this person, or the nightly comparison.", waiting)]
+    then = "It is written with the next event about this person, or by the nightly comparison."
+    return [WhyNot(happened, then, waiting)]
 
 
 def _due(place: Place, line: Line, waiting: tuple[str, ...], now: datetime) -> WhyNot:

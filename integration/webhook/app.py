@@ -27,7 +27,9 @@ from integration.webhook.receive import Door, receive
 log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 1024 * 1024
-"""Most bytes of a body; `Content-Length` is only believed when it says too much."""
+"""Most bytes of a body."""
+BODY_HEARD = 8 * BODY_LIMIT
+"""Most bytes listened to: a sender cut off while it still sends sees a broken connection instead of its 413."""
 BODY_SECONDS = 10.0
 """How long a sender may take over its body."""
 RETRY_AFTER = 5
@@ -78,24 +80,27 @@ class Endpoint:
         return Response(body, status_code=202, media_type="application/json", headers={"x-request-id": request_id})
 
     async def _body(self, request: Request) -> bytes:
-        """Read the body under a size cap and a deadline; no server in front does both."""
-        too_large = Refused(413, Reason.BODY_TOO_LARGE, f"a body may have {BODY_LIMIT} bytes")
-        announced = request.headers.get("content-length", "")
-        if announced.isdigit() and int(announced[:20]) > BODY_LIMIT:
-            raise too_large
-        parts, size = [], 0
+        """Read the body under a size cap and a deadline; no server in front does both.
+
+        `Content-Length` is not trusted, because a body may come without one or with a false one.
+        """
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(self.body_seconds):
                 async for chunk in request.stream():
                     size += len(chunk)
-                    if size > BODY_LIMIT:
-                        raise too_large
-                    parts.append(chunk)
+                    if size <= BODY_LIMIT:
+                        parts.append(chunk)
+                    elif size > BODY_HEARD:
+                        break
         except TimeoutError:
             seconds = f"{self.body_seconds:g}"
             raise Refused(408, Reason.BODY_TOO_SLOW, f"the body was not in within {seconds} s") from None
         except ClientDisconnect:
             raise Refused(400, Reason.MALFORMED_BODY, "the sender left before its body was in") from None
+        if size > BODY_LIMIT:
+            raise Refused(413, Reason.BODY_TOO_LARGE, f"a body may have {BODY_LIMIT} bytes")
         return b"".join(parts)
 
     async def healthz(self, _: Request) -> Response:
@@ -106,7 +111,7 @@ class Endpoint:
         """Say whether Postgres answers; a frozen broker or a backlog is no reason to refuse webhooks."""
         if await self.intake.ready():
             return PlainTextResponse("ok\n")
-        return problem(503, Reason.DATABASE_AWAY, "Postgres does not answer, or `coursewire migrate` has not run")
+        return problem(503, Reason.DATABASE_AWAY, "Postgres does not answer or takes no writes, or `coursewire migrate` has not run")
 
     async def show_metrics(self, _: Request) -> Response:
         """Render the metrics; in a thread, because the gauges ask Postgres."""

@@ -5,8 +5,10 @@ takes its neighbours along (rules 12 and 13).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,14 +94,15 @@ class Intake:
         return sum(fresh), len(fresh) - sum(fresh)
 
     async def ready(self) -> bool:
-        """Say whether the database answers now."""
+        """Say whether the database would take an event now: it answers, is migrated, and may be written to."""
         try:
             async with asyncio.timeout(STATEMENT):
                 async with await psycopg.AsyncConnection.connect(self._url, connect_timeout=2) as db:
                     await db.execute("SELECT 1 FROM inbox_keys LIMIT 1")
+                    cursor = await db.execute("SHOW transaction_read_only")
+                    return await cursor.fetchone() == ("off",)
         except (TimeoutError, psycopg.Error, OSError):
             return False
-        return True
 
     async def _run(self) -> None:
         while True:
@@ -135,8 +138,10 @@ class Intake:
         firsts: dict[tuple[str, bytes], Row] = {}
         for row in group:
             firsts.setdefault((row.connection, row.key), row)
-        async with asyncio.timeout(STATEMENT):
+        deadline = asyncio.get_running_loop().time() + STATEMENT
+        async with asyncio.timeout_at(deadline):
             db = await self._connected()
+        with _cut_off_at(deadline, db):
             fresh = await _write(db, list(firsts.values()), status="received", reason=None)
             known = {place: firsts[place].body_hash for place in firsts if place in fresh}
             known |= await _body_hashes(db, [row for place, row in firsts.items() if place not in fresh])
@@ -171,6 +176,25 @@ class Intake:
         if db is not None:
             # Not `close()`: that would wait for a server which may be frozen.
             db.pgconn.finish()
+
+
+@contextmanager
+def _cut_off_at(deadline: float, db: psycopg.AsyncConnection[tuple[Any, ...]]) -> Iterator[None]:
+    """End the connection under a statement that is not through by `deadline`, which then raises OperationalError.
+
+    Not by cancelling it: psycopg would first ask the server to cancel the query, and wait up to ten seconds for one
+    that is frozen or out of reach.
+    """
+
+    def cut() -> None:
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(db.fileno())) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+    timer = asyncio.get_running_loop().call_at(deadline, cut)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 async def _write(

@@ -11,13 +11,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 10.0
 HEADER_BYTES = 64 * 1024
-UNREAD_BYTES = 8 * 1024 * 1024
-"""Most bytes of a body that was refused unread: a sender cut off while it still sends may never see why."""
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 on which everything but a body that is being read is bounded in time and size."""
+    """HTTP/1.1 on which all that is no body being read is bounded in time, and heads in size."""
 
     _timer: asyncio.TimerHandle | None = None
     _bytes = 0
@@ -41,17 +39,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to no body that is being read."""
+        """Count bytes while a head is open."""
         if self._timer is None and (self.cycle is None or self.cycle.response_complete):
             self._start_clock()  # line ends between requests, or the rest of a body that was refused unread
         self._bytes += len(data)
         super().data_received(data)
-        if self._timer is None or self.transport.is_closing():
-            return
-        if self._in_head and self._bytes > HEADER_BYTES:
+        if self._in_head and self._bytes > HEADER_BYTES and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
-            self.transport.close()
-        elif self._bytes > UNREAD_BYTES:
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

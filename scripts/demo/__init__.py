@@ -3,6 +3,6 @@
 Read `story.py` first: it is the order of what happens. `promises.py` says what must hold afterwards.
 """
 
-from scripts.demo.run import run
+from scripts.demo.show import run
 
 __all__ = ["run"]

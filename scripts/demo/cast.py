@@ -74,7 +74,6 @@ def _about(story: Story, learner: Learner) -> set[str]:
 def faults() -> list[dict[str, Any] | None]:
     """What goes wrong at the CRM, call by call: 429s, and connections cut before and after the work was done."""
     limited = fault("rate_limited", retry_after=1)
-    cut = fault("drop")
-    cut_after_write = fault("processed_then_drop", operations=WRITES)
-    fine = None
-    return [*[fine] * 4, limited, *[fine] * 4, cut, fine, fine, cut_after_write, *[fine] * 3, limited, fine, cut_after_write]
+    cut_before, cut_after = fault("drop"), fault("processed_then_drop", operations=WRITES)
+    fine = [None] * 4
+    return [*fine, limited, *fine, cut_before, *fine, cut_after, *fine, limited]

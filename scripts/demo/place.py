@@ -13,7 +13,7 @@ from pathlib import Path
 
 from integration.errors import ConfigError
 from integration.settings import Settings
-from tasks.embedded.cluster import SYSTEM_STATE
+from tasks.embedded.binaries import SYSTEM_STATE
 from tasks.embedded.errors import FolderInUse
 from tasks.embedded.folder import DataFolder
 from tasks.embedded.process import free_port
@@ -26,11 +26,10 @@ MARK = "demo.txt"
 MARK_TEXT = "Made by `coursewire demo`. The next demo empties this folder; nothing in it is worth keeping.\n"
 KEPT = frozenset({"lock", ".gitignore", MARK})
 """What the next demo finds: the lock is held by its number, and the mark says whose folder this is."""
+SERVERS = ("postgres", "valkey")
 OURS = frozenset(
-    """
-    postgres postgres.log postgres.log.1 postgres.password postgres.port master.key run.json
-    valkey valkey.log valkey.log.1 valkey.password valkey.port roles.log coursewire.yaml coursewire tmp
-    """.split()
+    {f"{server}{rest}" for server in SERVERS for rest in ("", ".log", ".log.1", ".password", ".port")}
+    | {"master.key", "run.json", "roles.log", "coursewire.yaml", "coursewire", "tmp"}
 )
 CONNECTIONS = """\
 # Written by `coursewire demo`: one learning system, one CRM, and what goes from one to the other.
@@ -117,7 +116,7 @@ class Place:
             "flower_port": self.flower_port,
         }
         untouched = {name: field.get_default() for name, field in Settings.model_fields.items() if name not in given}
-        return Settings(_env_file=None, **{**untouched, **given})  # type: ignore[arg-type]
+        return Settings(_env_file=None, **{**untouched, **given})
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """What every process of the demo gets beside the machine's own variables, secrets included."""
@@ -158,7 +157,7 @@ def _importable() -> dict[str, str]:
 def _refuse_strangers(path: Path) -> None:
     """Raise ConfigError unless the folder is absent, empty or an earlier demo's."""
     try:
-        found = set(os.listdir(path))
+        found = {entry.name for entry in path.iterdir()}
     except FileNotFoundError:
         return
     except OSError as refused:

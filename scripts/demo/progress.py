@@ -64,7 +64,7 @@ class Bars:
         self._progress.update(self._accepted, completed=accepted)
         self._progress.update(self._applied, completed=applied)
         self._progress.update(self._in_step, completed=in_step, total=max(people, 1), of=f" of {people:,}")
-        self._progress.update(self._calls, completed=calls, total=max(accepted, 1), of="")
+        self._progress.update(self._calls, completed=calls, total=max(accepted, 1), of=f" for {accepted:,} events")
 
     def _bar(self, name: str, total: int | None) -> TaskID:
         return self._progress.add_task(name, total=total, of=f" of {total:,}" if total else "")

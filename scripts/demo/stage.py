@@ -64,7 +64,8 @@ class Stage:
         with ThreadPoolExecutor(1) as pool:
             started = pool.submit(crm.start)
             servers.start()
-            started.result()
+        if failure := started.exception():
+            raise DemoFailed(str(failure))
         place.write_connections(crm.url)
         assembly = Assembly(place.settings(servers.database_url, servers.broker_url))
         environment = place.environment(assembly.settings)

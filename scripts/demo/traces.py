@@ -24,18 +24,30 @@ def personal_words(learners: Iterable[Learner]) -> set[bytes]:
 
 def search(folder: Path, broker_url: str, words: set[bytes]) -> list[str]:
     """Where a learner's e-mail or name was found: logs, the broker's keys, and the file it keeps them in."""
-    pattern = re.compile(b"|".join(re.escape(word) for word in sorted(words)))
-    return sorted({place for place, text in _texts(folder, broker_url) if _gives_away(pattern, text)})
+    wanted = _Words(words)
+    return sorted({place for place, text in _texts(folder, broker_url) if wanted.are_in(text)})
 
 
-def _gives_away(pattern: re.Pattern[bytes], text: bytes) -> bool:
-    if pattern.search(text.lower()):
-        return True
+class _Words:
+    """Finds any of many words: first any of their few beginnings, then the whole word."""
+
+    def __init__(self, words: set[bytes]) -> None:
+        self._words = re.compile(b"|".join(re.escape(word) for word in sorted(words)))
+        self._beginnings = re.compile(b"|".join(re.escape(start) for start in sorted({word[:4] for word in words})))
+
+    def are_in(self, text: bytes) -> bool:
+        """Whether one of them is in this text, whatever its case, or in a message body in it."""
+        for part in (text, *_bodies(text)):
+            plain = part.lower()
+            if any(self._words.match(plain, hit.start()) for hit in self._beginnings.finditer(plain)):
+                return True
+        return False
+
+
+def _bodies(text: bytes) -> Iterator[bytes]:
     for body in BODY.findall(text):
         with contextlib.suppress(binascii.Error):
-            if pattern.search(base64.b64decode(body).lower()):
-                return True
-    return False
+            yield base64.b64decode(body)
 
 
 def _texts(folder: Path, broker_url: str) -> Iterator[tuple[str, bytes]]:
@@ -51,15 +63,25 @@ def _value(broker: redis.Redis, key: bytes) -> bytes:
     """Whatever is kept under this key, as one text."""
     kind = broker.type(key)
     if kind == b"string":
-        parts = [broker.get(key) or b""]
+        found: object = broker.get(key)
     elif kind == b"list":
-        parts = broker.lrange(key, 0, -1)
+        found = broker.lrange(key, 0, -1)
     elif kind == b"set":
-        parts = list(broker.smembers(key))
+        found = broker.smembers(key)
     elif kind == b"zset":
-        parts = broker.zrange(key, 0, -1)
+        found = broker.zrange(key, 0, -1)
     elif kind == b"hash":
-        parts = [text for pair in broker.hgetall(key).items() for text in pair]
+        found = broker.hgetall(key)
     else:
-        parts = [broker.dump(key) or b""]
-    return b"\n".join(parts)
+        found = broker.dump(key)
+    return b"\n".join(_parts(found))
+
+
+def _parts(found: object) -> Iterator[bytes]:
+    if isinstance(found, bytes):
+        yield found
+    elif isinstance(found, dict):
+        yield from _parts([*found, *found.values()])
+    elif isinstance(found, list | set):
+        for one in found:
+            yield from _parts(one)

@@ -9,14 +9,14 @@ from sqlalchemy import Connection
 
 from integration.errors import Reason
 from integration.observability.reasons import words
-from integration.security import redact
-from integration.storage import audit, inbox, received
+from integration.storage import audit, connections, inbox, received
 from integration.storage.received import Chosen, Count, Event
 from integration.storage.tables import INBOX_STATES
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
-from tasks.saying import no, plain, quiet, say, say_json, say_table, sentences, span
-from tasks.story import Held, Teller, veiled
+from tasks.holdings import Held, Holdings
+from tasks.saying import count, no, plain, quiet, say, say_json, say_table, sentences, span
+from tasks.story import veiled
 
 app = typer.Typer(help="Show what was received and what became of it.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -47,9 +47,7 @@ def show_list(
     status: Annotated[str | None, typer.Option(help="Show only events in this status.", callback=_status)] = None,
     connection: Annotated[str | None, typer.Option(help="Show only events from this connection.")] = None,
     reason: Annotated[str | None, typer.Option(help="Show only events with this reason.", callback=_reason)] = None,
-    since: Annotated[
-        str, typer.Option(help="Go back this far: 30m, 24h, 7d, or all.", callback=_since)
-    ] = "24h",
+    since: Annotated[str, typer.Option(help="Go back this far: 30m, 24h, 7d, or all.", callback=_since)] = "24h",
     limit: Annotated[int, typer.Option(help="Show at most this many events.", min=1, max=10_000)] = 50,
     sender_id: Annotated[
         str | None, typer.Option("--id", help="Show what came under this id of the sender, however old.")
@@ -73,9 +71,9 @@ def show_list(
         say_json({"events": events, "counts": counts})
         return
     _table(events)
-    total = sum(count.events for count in counts)
+    total = sum(one.events for one in counts)
     period = "in all" if since == ALWAYS else f"since {since} ago"
-    say(f"{len(events)} of {total} events {period}." if total else f"No such event {period}.")
+    say(f"{len(events)} of {count(total, 'event')} {period}." if total else f"No such event {period}.")
     _footer(counts)
 
 
@@ -121,7 +119,7 @@ def show_one(
 
 def _show_one_id(process: Assembly, sender_id: str, *, as_json: bool) -> None:
     with process.engine.begin() as db:
-        names = {name for (name,) in db.exec_driver_sql("SELECT name FROM connections")} | set(process.config.connections)
+        names = {one.name for one in connections.overview(db)} | set(process.config.connections)
         places = received.by_key(db, inbox.key_of(sender_id), sorted(names))
         events = [veiled(event) for event in received.by_id(db, [event_id for _, event_id in places])]
     if as_json:
@@ -140,8 +138,8 @@ def _systems(db: Connection, process: Assembly, event: Event) -> list[Held]:
     """Return what each system holds of the event's person, from this event on."""
     if event.person_id is None or event.person_version is None or event.status != "done":
         return []
-    teller = Teller(db, process.config, process.ring, process.keys)
-    return teller.places(event.person_id, {event.connection}, version=event.person_version)
+    holdings = Holdings(db, process.config, process.ring)
+    return holdings.of(event.person_id, {event.connection}, version=event.person_version)
 
 
 def _open(db: Connection, process: Assembly, event: Event) -> bytes:
@@ -167,13 +165,12 @@ def _table(events: list[Event]) -> None:
         (e.id, e.received_at, e.connection, e.kind, e.status, e.reason, e.person_id and f"#{e.person_id}", e.detail)
         for e in events
     ]
-    if rows:
-        say_table(heads, rows)
+    say_table(heads, rows)
 
 
 def _footer(counts: list[Count]) -> None:
-    for count in counts:
-        say(f"{count.events:>9}  {count.status}{f' ({count.reason})' if count.reason else ''}")
+    for one in counts:
+        say(f"{one.events:>9}  {one.status}{f' ({one.reason})' if one.reason else ''}")
 
 
 def _describe(event: Event) -> None:
@@ -183,7 +180,7 @@ def _describe(event: Event) -> None:
         ("received", event.received_at),
         ("settled", event.settled_at),
         ("status", f"{event.status} ({event.reason})" if event.reason else event.status),
-        ("because", f"{known.happened} {known.next}" if known else None),
+        ("because", f"{known.happened} {known.next_for(event.id)}" if known else None),
         ("detail", event.detail),
         ("person", event.person_id and f"#{event.person_id}, version {event.person_version}"),
         ("attempts", event.attempts),
@@ -201,13 +198,14 @@ def _became(event: Event, held: Held) -> None:
     version = event.person_version or 0
     if held.status != "nothing due" and held.written >= version:
         known = words(held.reason)
-        say(f"  {held.connection}: arrived; {held.connection} is at version {held.written} of this person, "
-            f"the event made {version}. {known.happened if known and held.status == 'in_step' else ''}".rstrip())
+        say(
+            f"  {held.connection}: arrived; {held.connection} is at version {held.written} of this person, "
+            f"the event made {version}. {known.happened if known and held.status == 'in_step' else ''}".rstrip()
+        )
     for cause in held.why_not if held.written < version else ():
         say(f"  {cause}")
     rows = [(t.started_at, t.outcome, t.reason, t.version, ", ".join(t.fields), t.detail) for t in held.tries]
-    if rows:
-        say_table(["tried (UTC)", "outcome", "reason", "version", "fields", "detail"], rows, indent=4)
+    say_table(["tried (UTC)", "outcome", "reason", "version", "fields", "detail"], rows, indent=4)
 
 
 def _parsed(body: bytes | None) -> object:

@@ -1,6 +1,6 @@
 """`coursewire parked`: what waits for a person's decision, and the decision."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Annotated
@@ -18,7 +18,7 @@ from integration.storage import parked
 from integration.storage.parked import ParkedLearner, ParkedPerson
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
-from tasks.saying import no, quiet, say, say_json, say_table, sentences
+from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 
 app = typer.Typer(help="Show what waits for a decision, and decide.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -40,11 +40,11 @@ def show_list(
         say_json({"events": _groups(learners), "people": _groups(people)})
         return
     for (connection, reason, total), rows in _grouped(learners):
-        _headline(f"{total} events from {connection}", reason)
+        _headline(f"{count(total, 'event')} from {connection}", reason)
         lines = [(one.id, one.events, one.since, one.detail) for one in rows if isinstance(one, ParkedLearner)]
         say_table(["event", "events of the learner", "since (UTC)", "evidence"], lines, indent=2)
     for (connection, reason, total), rows in _grouped(people):
-        _headline(f"{total} people in {connection}", reason)
+        _headline(f"{total} {'person' if total == 1 else 'people'} in {connection}", reason)
         shown = [one for one in rows if isinstance(one, ParkedPerson)]
         waits = [(f"#{one.person_id}", one.since, one.not_before, one.detail) for one in shown]
         say_table(["person", "since (UTC)", "looked at again (UTC)", "evidence"], waits, indent=2)
@@ -100,9 +100,9 @@ def _decision(
 ) -> tuple[Decide, str]:
     """Return what to do, and the sentence that says so beforehand."""
     who, ring = actor(), process.ring
-    count = len(question.released)
+    number = len(question.released)
     learner = f"the learner {redact.text(question.link[1])} of {question.link[0]}" if question.link else ""
-    goes_on = f"and {count} {'event goes' if count == 1 else 'events go'} on:"
+    goes_on = f"and {number} {'event goes' if number == 1 else 'events go'} on:"
     if person is not None:
         decide = partial(decisions.link_to, question=question, person_id=person, actor=who, ring=ring)
         return decide, f"Person #{person} is {learner}, {goes_on}"
@@ -125,8 +125,8 @@ def _ring(decided: Decided) -> None:
     if not decided.released:
         return
     try:
-        from tasks import app as celery_app
-        from tasks.ringing import ring_inbox
+        from tasks import app as celery_app  # noqa: PLC0415 - Celery is slow to import
+        from tasks.ringing import ring_inbox  # noqa: PLC0415
 
         assert celery_app  # noqa: S101 - makes it the app that rings
         ring_inbox([(row_id, Kind(kind)) for row_id, kind in decided.released])
@@ -140,16 +140,18 @@ def _headline(what: str, reason: str | None) -> None:
 
 
 def _grouped(
-    rows: list[ParkedLearner] | list[ParkedPerson],
+    rows: Sequence[ParkedLearner | ParkedPerson],
 ) -> list[tuple[tuple[str, str | None, int], list[ParkedLearner | ParkedPerson]]]:
-    return [(key, list(found)) for key, found in groupby(rows, key=lambda one: (one.connection, one.reason, one.in_group))]
+    """Return the rows of each group under its connection, reason and whole count; the rows come in that order."""
+    groups = groupby(rows, key=lambda one: (one.connection, one.reason, one.in_group))
+    return [(key, list(found)) for key, found in groups]
 
 
-def _groups(rows: list[ParkedLearner] | list[ParkedPerson]) -> list[dict[str, object]]:
-    groups = []
+def _groups(rows: Sequence[ParkedLearner | ParkedPerson]) -> list[dict[str, object]]:
+    groups: list[dict[str, object]] = []
     for (connection, reason, total), found in _grouped(rows):
         known = words(reason)
-        group = {"connection": connection, "reason": reason, "count": total, "waiting": found}
+        group: dict[str, object] = {"connection": connection, "reason": reason, "count": total, "waiting": found}
         groups.append(group | {"happened": known.happened, "next": known.next} if known else group)
     return groups
 

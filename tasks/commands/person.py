@@ -14,12 +14,14 @@ from integration.storage import audit, people, received, story
 from integration.storage.story import PersonRow
 from tasks.actor import actor
 from tasks.assembly import this_process
-from tasks.saying import no, quiet, say, say_json, say_table, sentences, shown
-from tasks.story import Held, Story, Teller
+from tasks.holdings import Held
+from tasks.saying import count, no, quiet, say, say_json, say_table, sentences, shown
+from tasks.story import Story, Teller
 
 app = typer.Typer(help="Show what is known of a person, and why not.", no_args_is_help=True, rich_markup_mode=None)
 
 _SHOWN = 10
+EMPTY = "(empty)"
 
 
 @app.callback()
@@ -108,8 +110,8 @@ def _unknown(teller: Teller, sentence: str, park_keys: list[bytes]) -> NoReturn:
     if waiting:
         listed = ", ".join(f"{event.id} ({event.reason})" for event in waiting)
         sentence += (
-            f" But events wait for a decision about it: {listed}. See `coursewire events show {waiting[0].id}`, and decide "
-            f"with `coursewire parked resolve {waiting[0].id}`."
+            f" But events wait for a decision about it: {listed}. See `coursewire events show {waiting[0].id}`, "
+            f"and decide with `coursewire parked resolve {waiting[0].id}`."
         )
     else:
         sentence += " No event has come for it, or it is still on its way: see `coursewire events list`."
@@ -117,69 +119,82 @@ def _unknown(teller: Teller, sentence: str, park_keys: list[bytes]) -> NoReturn:
 
 
 def _tell(told: Story) -> None:
+    _who(told)
+    _received(told)
+    _decided(told)
+    say("\nWritten")
+    for held in told.written:
+        _written(held)
+    if not told.written:
+        say("  No connection keeps contacts.")
+    _why_not(told)
+
+
+def _who(told: Story) -> None:
     who = told.who
     say("  ".join(filter(None, (f"Person #{who.person}", who.email or "no e-mail", who.full_name))))
     say(f"  known since {shown(who.known_since)} UTC, version {who.version}")
-    if who.links:
-        say_table(["", "", ""], [(one["connection"], one["as"], one["id"]) for one in who.links], indent=2)
+    for one in who.links:
+        say(f"  {one['as']} {one['id']} in {one['connection']}")
 
-    total = sum(count.events for count in told.counts)
-    say(f"\nReceived: {total} events" + (f", the last {len(told.received)}" if total > len(told.received) else ""))
-    heads = ["id", "received (UTC)", "connection", "kind", "status", "reason", "detail"]
-    events = [*told.waiting, *told.received]
-    rows = [(e.id, e.received_at, e.connection, e.kind, e.status, e.reason, e.detail) for e in events]
-    if rows:
-        say_table(heads, rows, indent=2)
-    for count in told.counts:
-        known = words(count.reason)
-        if count.status != "done" and known:
-            say(f"  {count.events} {count.status}: {known.happened} {known.next}")
 
+def _received(told: Story) -> None:
+    total = sum(one.events for one in told.counts)
+    last = f", the last {len(told.received)} of them here" if total > len(told.received) else ""
+    say(f"\nReceived: {count(total, 'event')}{last}" + (f"; {len(told.waiting)} may be theirs" if told.waiting else ""))
+    rows = [
+        (e.id, e.received_at, e.connection, e.kind, e.status, e.reason, e.detail)
+        for e in [*told.waiting, *told.received]
+    ]
+    say_table(["id", "received (UTC)", "connection", "kind", "status", "reason", "detail"], rows, indent=2)
+    for one in told.counts:
+        known = words(one.reason)
+        if one.status != "done" and known:
+            say(f"  {one.events} {one.status}: {known.happened} {known.next}")
+
+
+def _decided(told: Story) -> None:
     say(f"\nDecided (rule set {told.rule_set})")
     heads = ["about", "id", "name", "said last", "passed", "occurred (UTC)", "expires (UTC)", "from"]
-    decided = [
+    rows = [
         (d.subject_type, d.subject, d.name, d.type, d.passed, d.occurred_at, d.expires_at, d.connection)
         for d in told.decided
     ]
-    if decided:
-        say_table(heads, decided, indent=2)
-    else:
+    say_table(heads, rows, indent=2)
+    if not rows:
         say("  Nothing that decides a field was received yet.")
 
-    say("\nWritten")
-    for held in told.written:
-        _place(held)
-    if not told.written:
-        say("  No connection keeps contacts.")
 
-    say("\nWhy not")
-    causes = [cause for held in told.written for cause in held.why_not]
-    for cause in [*told.why_not, *causes]:
-        held_back = f" [{', '.join(cause.fields)}]" if cause.fields else ""
-        say(f"  - {cause}{held_back}")
-    if not causes and not told.why_not:
-        say("  Everything is where it should be.")
-
-
-def _place(held: Held) -> None:
+def _written(held: Held) -> None:
     name = held.connection if held.operation == WRITE_CONTACT else f"{held.connection} {held.operation}"
-    said = [f"  {name}: {held.status.replace('_', ' ')}"]
-    if held.reason:
-        said.append(f"({held.reason})")
+    said = [held.status.replace("_", " ") + (f" ({held.reason})" if held.reason else "")]
     if held.wanted:
         said.append(f"version {held.written} of {held.wanted}")
     if held.written_at:
         said.append(f"written {shown(held.written_at)} UTC")
     if held.remote_id:
         said.append(f"contact {held.remote_id}")
-    say(", ".join(said).replace(", (", " ("))
-    there = f"there, {held.remote_origin} {shown(held.remote_at)}" if held.remote_at else "there"
-    if held.fields:
-        rows = [
-            (f.name, "not known" if f.there is None else f.there or "(empty)", f.wanted or "(empty)", "differs" if f.differs else "")
-            for f in held.fields
-        ]
-        say_table(["field", there, "wanted now", ""], rows, indent=4)
+    say(f"  {name}: {', '.join(said)}")
+    there = f"there ({held.remote_origin} {shown(held.remote_at)})" if held.remote_at else "there"
+    rows = [
+        (f.name, "not known" if f.there is None else f.there or EMPTY, f.wanted or EMPTY, f.differs or None)
+        for f in held.fields
+    ]
+    say_table(["field", there, "wanted now", "differs"], rows, indent=4)
     tries = [(t.started_at, t.outcome, t.reason, t.version, ", ".join(t.fields), t.detail) for t in held.tries]
-    if tries:
-        say_table(["tried (UTC)", "outcome", "reason", "version", "fields", "detail"], tries, indent=4)
+    if rows and tries:
+        say()
+    say_table(["tried (UTC)", "outcome", "reason", "version", "fields", "detail"], tries, indent=4)
+
+
+def _why_not(told: Story) -> None:
+    say("\nWhy not")
+    for cause in told.why_not:
+        say(f"  - {cause}")
+    for held in told.written:
+        different = {f.name for f in held.fields if f.differs}
+        for cause in held.why_not:
+            some = cause.fields and set(cause.fields) != different
+            say(f"  - {cause}" + (f" [{', '.join(cause.fields)}]" if some else ""))
+    if not told.why_not and not any(held.why_not for held in told.written):
+        say("  Everything is where it should be.")

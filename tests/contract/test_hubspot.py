@@ -24,6 +24,7 @@ from integration.errors import (
     ConnectionBroken,
     CoursewireError,
     Reason,
+    Rejected,
     RetryLater,
     UnknownOutcome,
 )
@@ -537,7 +538,7 @@ def test_key_property_missing(http: responses.RequestsMock, crm: HubSpot) -> Non
         lambda: crm.upsert("lms_user_id", [write("t1", key="a:1")]),
         lambda: crm.read("lms_user_id", ["a:1"], []),
     ):
-        with pytest.raises(ConnectionBroken) as raised:
+        with pytest.raises(Rejected) as raised:
             attempt()
         assert raised.value.reason is Reason.UNKNOWN_PROPERTY
         assert "lms_user_id" in raised.value.detail

@@ -46,11 +46,11 @@ def crm(portal: HubSpotSandbox, monkeypatch: pytest.MonkeyPatch) -> HubSpotSandb
 def make(engine: Engine, keyring: KeyRing, crm: HubSpotSandbox) -> Make:
     """Build a flusher for a route's policy about people the CRM does not know."""
 
-    def build(unknown_person: str = "create", store: Any = None) -> Flusher:
+    def build(unknown_person: str = "create", store: Any = None, url: str = "") -> Flusher:
         settings = {
             **CONFIG["connections"]["crm"],
             "name": "crm",
-            "base_url": crm.url,
+            "base_url": url or crm.url,
             "credentials": {"token": {"env": "TEST_TOKEN"}},
         }
         routes = [{**route, "unknown_person": unknown_person} for route in CONFIG["routes"]]  # type: ignore[dict-item]
@@ -233,6 +233,24 @@ def test_an_unknown_property_is_left_out_and_the_rest_arrives(
     assert set(states(engine)) == {("in_step", "written")}
     assert properties(crm, "u1@example.com")["courses_completed_count"] == "1"
     assert [field for (field,) in rows(engine, "SELECT field FROM quarantined_fields")] == ["certified_no_such"]
+
+
+def test_a_bare_portal_is_written_as_far_as_it_goes(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A portal without any of our properties refuses them one by one, and nobody is dead or parked because of it."""
+    with HubSpotSandbox(token="t0ken", rate=100_000, lms_properties=False) as bare:
+        flusher = make(url=bare.url)
+        bare.seed([{"email": "u0@example.com"}])
+        sync(pipeline, put, people(3))
+        flusher.flush()
+        assert {state for state, _ in states(engine)} == {"in_step"}
+        assert {contact["properties"]["email"] for contact in bare.contacts()} == {
+            f"u{n}@example.com" for n in range(3)
+        }
+    held = {(kind, name) for kind, name in rows(engine, "SELECT object_type, field FROM quarantined_fields")}
+    assert ("contact.key", "lms_user_id") in held
+    assert ("contact", "courses_completed_count") in held
 
 
 def test_a_refused_record_never_sinks_its_neighbours(

@@ -190,6 +190,7 @@ def test_module_and_assessment() -> None:
     assert (progressed.subject.type, progressed.subject.id) == ("module", "m")
     assert progressed.course is not None
     assert (progressed.course.id, progressed.progress) == ("demo-101", 40)
+    assert progressed.module == progressed.subject
     graded = [
         translated(body(module=module, assessment=assessment), type="assessment.graded"),
         translated(body(module=module, assessment={}), type="assessment.graded"),
@@ -202,7 +203,7 @@ def test_module_and_assessment() -> None:
 
 
 def test_certification() -> None:
-    """A certification names its product, or is it; its end may stand beside it; without one it is the course's."""
+    """A certification names its product, or is it; its end may stand beside it; a course may certify by itself."""
     full = {"id": "c1", "name": "Gold", "product": "crm", "expires_at": "2027-11-21T00:00:00+01:00"}
     event = translated(body(certification=full, course=None), type="certification.issued")
     assert (event.subject.type, event.subject.id, event.product, event.course) == ("certification", "c1", "crm", None)
@@ -210,7 +211,7 @@ def test_certification() -> None:
     short = translated(body(certification={"id": "c1"}, expires_at="2027-01-01T00:00:00Z"), type="certification.issued")
     assert (short.product, short.expires_at) == ("c1", datetime(2027, 1, 1, tzinfo=UTC))
     bare = translated(body(), type="certification.expired")
-    assert (bare.subject.type, bare.product) == ("course", "demo-101")
+    assert (bare.subject.type, bare.subject.id, bare.product) == ("certification", "demo-101", "demo-101")
     assert translated(body(certification=full, expires_at="2027-01-01T00:00:00Z")).expires_at is None
 
 

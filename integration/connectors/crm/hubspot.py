@@ -24,6 +24,7 @@ from integration.errors import (
     ConnectionBroken,
     CoursewireError,
     Reason,
+    Rejected,
     RetryLater,
     UnknownOutcome,
 )
@@ -38,7 +39,7 @@ class HubSpot:
     """One HubSpot account, as ContactStore and Doctor. Keep it: threads share it and its connections.
 
     Every method raises RetryLater (`after` in seconds), UnknownOutcome (a write that may have been applied),
-    BatchRejected, or ConnectionBroken (token refused, permission missing, key property missing).
+    BatchRejected, ConnectionBroken (token refused, permission missing) or Rejected (no look-up by that key).
     """
 
     capabilities = CAPABILITIES
@@ -236,7 +237,7 @@ def _raise_read_problems(by: str | None, reply: Reply) -> None:
 def _raise_if_about_key(by: str | None, problems_found: Sequence[Problem]) -> None:
     for problem in problems_found:
         if problem.reason is Reason.UNKNOWN_PROPERTY and by in problem.properties:
-            raise ConnectionBroken(
+            raise Rejected(
                 Reason.UNKNOWN_PROPERTY,
                 f"contacts cannot be looked up by {by}: create this property in HubSpot with unique values",
             )

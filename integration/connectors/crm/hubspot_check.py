@@ -37,7 +37,8 @@ def findings(
     """
     listed, error = _tried(properties)
     if error and error.reason in _UNREACHABLE:
-        return [Finding(False, f"HubSpot cannot be reached at {where}", _advice(error))]
+        advice = "see that base_url is right and that this machine may call it. " + _advice(error)
+        return [Finding(False, f"HubSpot cannot be reached at {where}", advice)]
     reached = Finding(True, f"HubSpot answers at {where}")
     if error and error.reason is Reason.CREDENTIALS_REFUSED:
         return [reached, Finding(False, "HubSpot refuses the token", error.detail)]

@@ -1,0 +1,66 @@
+"""What became of each row of a batch: one `Settled` and one `Attempt` per row, decided in one place."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from integration.delivery import policy
+from integration.errors import CoursewireError, Reason
+from integration.model.contacts import Target
+from integration.storage.attempts import Attempt
+from integration.storage.sync_state import Claimed, Settled
+
+
+@dataclass(slots=True, kw_only=True)
+class Settlement:
+    """Outcomes of a batch by row id. `trouble` is what ended its calls early, if anything did."""
+
+    targets: Mapping[int, Target]
+    settled: dict[int, Settled] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    trouble: CoursewireError | None = None
+
+    def _settle(self, row: Claimed, outcome: Settled, fields: Iterable[str] = (), *, was_sent: bool = True) -> None:
+        """Take down what became of a row and the try it was; `fields` are the properties sent."""
+        self.settled[row.id] = outcome
+        self.attempts.append(
+            Attempt(
+                sync_state_id=row.id,
+                person_id=row.person_id,
+                outcome=outcome.status,
+                reason=outcome.reason,
+                version=self._version(row),
+                fields=tuple(fields),
+                detail=outcome.detail,
+                remote_id=outcome.remote_id,
+                was_sent=was_sent,
+            )
+        )
+
+    def _version(self, row: Claimed) -> int:
+        target = self.targets.get(row.person_id)
+        return target.version if target else row.wanted
+
+    def _halve(self, row: Claimed, size: int, fields: Iterable[str], error: CoursewireError) -> None:
+        """Try again in half the company, because the refusal named nobody; alone it is dead (rule 22)."""
+        if size == 1:
+            self._settle(row, Settled(row.id, "dead", error.reason, error.detail), fields)
+        else:
+            half = Settled(row.id, "due", error.reason, error.detail, after=0.0, max_batch=size // 2)
+            self._settle(row, half, fields)
+
+    def _retry(self, row: Claimed, outcome: Settled, fields: Iterable[str] = ()) -> None:
+        """Settle a row for later, with back-off where `after` is not given; too many tries park it."""
+        if row.attempts >= policy.MOST_TRIES and outcome.reason is not Reason.UNKNOWN_OUTCOME:
+            self._park(row, outcome.reason, outcome.detail or f"still so after {row.attempts} tries")
+        elif outcome.after is None:
+            self._settle(row, replace(outcome, after=policy.record_backoff(row.attempts)), fields)
+        else:
+            self._settle(row, outcome, fields)
+
+    def _park(self, row: Claimed, reason: Reason, detail: str, after: float | None = None) -> None:
+        self._settle(row, Settled(row.id, "parked", reason, detail, after=after), was_sent=False)
+
+    def _give_back(self, row: Claimed) -> None:
+        """Return a row that was not sent, its attempt included: the trouble is the connection's (rule 23)."""
+        reason = self.trouble.reason if self.trouble else Reason.PAUSED
+        self.settled[row.id] = Settled(row.id, "due", reason, after=0.0, attempt_counts=False, max_batch=row.max_batch)

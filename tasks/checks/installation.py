@@ -1,0 +1,98 @@
+"""What this installation consists of, asked piece by piece: settings, configuration, keys, servers, connections."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from pydantic import ValidationError
+
+from integration.config import Config, ConnectionConfig, SecretRef
+from integration.connectors import registry
+from integration.errors import ConfigError
+from integration.security.seal import KeyRing
+from integration.settings import Settings
+from tasks.assembly import Assembly
+from tasks.checks import servers
+from tasks.checks.answers import Level, Line, begin
+from tasks.saying import count
+
+
+def run() -> Iterator[Line]:
+    """Ask everything at once and yield the answers in order: settings, keys, database, broker, each connection."""
+    try:
+        process = Assembly(Settings())
+    except ValidationError as error:
+        for mistake in error.errors(include_input=False, include_url=False):
+            name = "COURSEWIRE_" + "_".join(str(part) for part in mistake["loc"]).upper()
+            yield Line("failed", "settings", f"{name}: {mistake['msg']}", "Correct the variable.")
+        return
+    config, lines = _configuration(process)
+    yield from lines
+    ring, lines = _keys(process)
+    yield from lines
+    named = config.connections if config else {}
+    answers = [
+        begin("database", partial(servers.database, process, ring, named)),
+        begin("broker", partial(servers.broker, process)),
+        *(begin(name, partial(_connection, one)) for name, one in named.items()),
+    ]
+    for answer in answers:
+        yield from answer()
+
+
+def _configuration(process: Assembly) -> tuple[Config | None, list[Line]]:
+    about, path = "configuration", process.settings.config
+    try:
+        registry.validate()
+        config = process.config
+    except ConfigError as error:
+        return None, [Line("failed", about, line, "Correct the connections file.") for line in str(error).splitlines()]
+    found = [
+        Line(
+            "ok", about, f"{path}: {count(len(config.connections), 'connection')}, {count(len(config.routes), 'route')}"
+        )
+    ]
+    for name, connection in config.connections.items():
+        if registry.system_of(connection).inbound and not config.routes_from(name):
+            advice = "Add a route from it, or its events end as no_route."
+            found.append(Line("warning", about, f"no route leads from {name}", advice))
+    return config, found
+
+
+def _keys(process: Assembly) -> tuple[KeyRing | None, list[Line]]:
+    try:
+        ring = process.ring
+    except (ConfigError, OSError) as error:
+        return None, [Line("failed", "keys", str(error), "Set COURSEWIRE_MASTER_KEYS for every process alike.")]
+    return ring, [Line("ok", "keys", "the master keys can be read")]
+
+
+def _connection(config: ConnectionConfig) -> list[Line]:
+    secrets = _secrets(config)
+    unreadable = [Line("failed", config.name, f"{place}: {why}") for place, why in secrets.items() if why]
+    if unreadable:
+        return unreadable
+    lines = [Line("ok", config.name, f"{count(len(secrets), 'secret')} can be read")] if secrets else []
+    try:
+        doctor = registry.doctor(config)
+    except ConfigError as error:
+        return [*lines, Line("failed", config.name, str(error), "Correct the connections file.")]
+    for finding in doctor.check() if doctor else ():
+        level: Level = "ok" if finding.ok else "failed"
+        lines.append(Line(level, config.name, finding.what, finding.advice))
+    return lines
+
+
+def _secrets(config: ConnectionConfig) -> dict[str, str]:
+    """Return where the secrets of a connection are named, and why one cannot be read ('' = it can)."""
+    named: dict[str, SecretRef] = {f"credentials.{name}": ref for name, ref in config.credentials.items()}
+    if config.webhook:
+        named |= {f"webhook.secrets[{place}]": ref for place, ref in enumerate(config.webhook.secrets)}
+    found = {}
+    for place, ref in named.items():
+        try:
+            ref.read()
+        except (ConfigError, UnicodeDecodeError) as error:
+            found[place] = str(error) if isinstance(error, ConfigError) else "it is no text"
+        else:
+            found[place] = ""
+    return found

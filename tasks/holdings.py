@@ -1,0 +1,155 @@
+"""What each system holds of a person beside what it should hold, and why the two differ."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import orjson
+from sqlalchemy import Connection
+
+from integration.config import Config
+from integration.connectors import registry
+from integration.delivery.contacts import same_value
+from integration.model.contacts import Projected, Target
+from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, why_not
+from integration.pipeline import WRITE_CONTACT
+from integration.security import redact
+from integration.security.seal import KeyRing
+from integration.storage import connections, story, sync_state
+from integration.storage.story import LeftOut, SyncRow, Try
+from tasks.projection import Projector
+
+TRIES = 5
+
+Veil = Callable[[str], str]
+"""What is done to a text before it is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one system holds of the person beside what it should hold, the last tries, and why the two differ."""
+
+    connection: str
+    operation: str
+    status: str
+    reason: str | None
+    wanted: int
+    written: int
+    written_at: datetime | None
+    remote_id: str | None
+    remote_at: datetime | None
+    remote_origin: str | None
+    fields: list[FieldState]
+    tries: list[Try]
+    why_not: list[WhyNot]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Looks at all systems within one transaction."""
+
+    db: Connection
+    config: Config
+    ring: KeyRing
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def of(self, person_id: int, sources: set[str], veil: Veil = redact.text, *, version: int = 0) -> list[Held]:
+        """Return what each system holds of a person, who is known from `sources`; tries from `version` on.
+
+        Raises ConfigError where no rules are published yet.
+        """
+        found = story.sync_rows(self.db, person_id)
+        tries = story.tries(self.db, [row.id for row in found], limit=TRIES, version=version)
+        states = {one.name: one for one in connections.overview(self.db)}
+        left_out = story.left_out(self.db)
+        rows: dict[tuple[str, str], SyncRow | None] = {(name, WRITE_CONTACT): None for name in self._stores()}
+        rows |= {(row.connection, row.operation): row for row in found}
+        held = []
+        for (name, operation), row in sorted(rows.items()):
+            place = self._place(name, states.get(name), row, sources, left_out, person_id)
+            held.append(_held(place, operation, row, tries.get(row.id, []) if row else [], veil, self.now))
+        return held
+
+    def _place(
+        self,
+        name: str,
+        state: connections.Overview | None,
+        row: SyncRow | None,
+        sources: set[str],
+        left_out: Sequence[LeftOut],
+        person_id: int,
+    ) -> Place:
+        known = name in self.config.connections
+        routes = [r for r in self.config.routes if r.target == name and r.source in sources]
+        target = self._projected(name, person_id).targets.get(person_id) if known else None
+        return Place(
+            connection=name,
+            state=Connected(state.status, state.reason, state.paused_until, known) if state else Connected(known=known),
+            line=_line(row) if row else None,
+            sources=sorted(sources),
+            routes_from=[route.source for route in routes],
+            flows=sorted({flow for route in routes for flow in route.flows}),
+            fields=_fields(target, self._there(row)) if target and row else [],
+            refusals=[Refusal(one.field, one.reason, one.retry_at) for one in left_out if one.connection == name],
+        )
+
+    def _stores(self) -> list[str]:
+        """Return the connections that contacts are kept in."""
+        return [
+            name
+            for name, connection in self.config.connections.items()
+            if registry.system_of(connection).capabilities.holds_contacts
+        ]
+
+    def _projected(self, connection: str, person_id: int) -> Projected:
+        return Projector(self.config, self.ring).contacts(self.db, connection, [person_id])
+
+    def _there(self, row: SyncRow | None) -> Mapping[str, str] | None:
+        if row is None or row.remote_values is None:
+            return None
+        values: dict[str, str] = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
+        return values
+
+
+def _line(row: SyncRow) -> Line:
+    return Line(
+        status=row.status,
+        reason=row.reason,
+        detail=row.detail,
+        wanted=row.wanted,
+        written=row.written,
+        attempts=row.attempts,
+        not_before=row.not_before,
+        wanted_since=row.wanted_since,
+    )
+
+
+def _fields(target: Target, there: Mapping[str, str] | None) -> list[FieldState]:
+    return [
+        FieldState(
+            name=name,
+            there=None if there is None else there.get(name, ""),
+            wanted=value,
+            differs=not same_value(value, "" if there is None else there.get(name, "")),
+        )
+        for name, value in sorted(target.wanted.items())
+    ]
+
+
+def _held(place: Place, operation: str, row: SyncRow | None, tries: list[Try], veil: Veil, now: datetime) -> Held:
+    causes = [WhyNot(veil(cause.happened), cause.next, cause.fields) for cause in why_not(place, now)]
+    return Held(
+        connection=place.connection,
+        operation=operation,
+        status=row.status if row else "nothing due",
+        reason=row.reason if row else None,
+        wanted=row.wanted if row else 0,
+        written=row.written if row else 0,
+        written_at=row.written_at if row else None,
+        remote_id=row.remote_id if row else None,
+        remote_at=row.remote_at if row else None,
+        remote_origin=row.remote_origin if row else None,
+        fields=[replace(f, there=veil(f.there) if f.there else f.there, wanted=veil(f.wanted)) for f in place.fields],
+        tries=[one._replace(detail=veil(one.detail) if one.detail else None) for one in tries],
+        why_not=causes,
+    )
