@@ -21,7 +21,8 @@ from integration.storage.people import Person
 from integration.storage.received import Event
 
 ACTION = "parked.resolve"
-_SHOWN = 1_000
+SHOWN = 20
+"""How many of the events behind a decision are shown before it is taken."""
 
 
 class CannotDecide(Exception):
@@ -30,11 +31,12 @@ class CannotDecide(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A parked event, its learner (connection, user id), and every event that the decision will release."""
+    """A parked event, its learner (connection, user id), and what the decision releases: how many, and the oldest."""
 
     row: ParkedRow
     link: tuple[str, str] | None
-    released: list[Event]
+    number: int
+    oldest: list[Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def about_event(db: Connection, inbox_id: int) -> Question:
         raise CannotDecide(f"There is no event {inbox_id}. See `coursewire parked list`.")
     if row.status != "parked":
         raise CannotDecide(f"Event {inbox_id} is not parked: it is {row.status}.")
-    return Question(row, None, received.by_id(db, [inbox_id]))
+    return Question(row, None, 1, received.by_id(db, [inbox_id]))
 
 
 def about_learner(
@@ -64,9 +66,8 @@ def about_learner(
     """
     question = about_event(db, inbox_id)
     link = _learner(question.row, inbound, ring, keys)
-    behind = received.waiting_behind(db, [identity.link_key(link)], limit=_SHOWN)
-    events = {event.id: event for event in [*question.released, *behind]}
-    return Question(question.row, link, [events[event_id] for event_id in sorted(events)])
+    ids = sorted({inbox_id, *parked.behind(db, identity.link_key(link))})
+    return Question(question.row, link, len(ids), received.by_id(db, ids[:SHOWN])[::-1])
 
 
 def link_to(db: Connection, question: Question, person_id: int, *, actor: str, ring: KeyRing) -> Decided:

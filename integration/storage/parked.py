@@ -37,6 +37,8 @@ SELECT id, connection, kind, status, reason, detail, request_id, received_at, pa
 FROM inbox WHERE id = %(id)s
 """
 
+_BEHIND = "SELECT id FROM inbox WHERE status = 'parked' AND park_keys && %(keys)s::bytea[]"
+
 _RELEASE = """
 UPDATE inbox SET status = 'received', reason = NULL, detail = NULL, park_keys = NULL, rung_at = NULL, settled_at = NULL
 WHERE id = %(id)s AND status = 'parked'
@@ -104,6 +106,11 @@ def row(db: Connection, inbox_id: int) -> ParkedRow | None:
     """Return an inbox row, whatever its status."""
     found = db.exec_driver_sql(_ROW, {"id": inbox_id}).one_or_none()
     return ParkedRow(*found) if found else None
+
+
+def behind(db: Connection, park_key: bytes) -> list[int]:
+    """Return the ids of the events that wait behind a key."""
+    return [found.id for found in db.exec_driver_sql(_BEHIND, {"keys": [park_key]})]
 
 
 def release(db: Connection, inbox_id: int) -> list[tuple[int, str]]:

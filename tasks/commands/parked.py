@@ -100,7 +100,7 @@ def _decision(
 ) -> tuple[Decide, str]:
     """Return what to do, and the sentence that says so beforehand."""
     who, ring = actor(), process.ring
-    number = len(question.released)
+    number = question.number
     learner = f"the learner {redact.text(question.link[1])} of {question.link[0]}" if question.link else ""
     goes_on = f"and {number} {'event goes' if number == 1 else 'events go'} on:"
     if person is not None:
@@ -116,8 +116,10 @@ def _decision(
 
 def _preview(question: Question, sentence: str) -> None:
     say(sentence)
-    rows = [(e.id, e.received_at, e.connection, e.kind, e.reason, _veiled(e.detail)) for e in question.released]
+    rows = [(e.id, e.received_at, e.connection, e.kind, e.reason, _veiled(e.detail)) for e in question.oldest]
     say_table(["event", "received (UTC)", "connection", "kind", "parked for", "evidence"], rows, indent=2)
+    if question.number > len(rows):
+        say(f"  and {question.number - len(rows)} more")
 
 
 def _ring(decided: Decided) -> None:

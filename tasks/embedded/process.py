@@ -166,12 +166,14 @@ class Server(ABC):
     def _await_answer(self, offset: int, timeout: float) -> None:
         """Return once the server answers; raises EmbeddedUnavailable if it ends first or takes too long."""
         deadline = time.monotonic() + timeout
+        pause = 0.01  # seconds; longer and longer, because recovery takes seconds and each look costs it a process
         while not self._answers():
             if self._called_off:
                 raise EmbeddedUnavailable(f"the start of {self.name} was called off")
             if not self.running or time.monotonic() > deadline:
                 raise self._failure(offset)
-            time.sleep(0.01)
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
 
     def __enter__(self) -> Self:
         """Start the server."""

@@ -530,7 +530,7 @@ def test_too_large(http: responses.RequestsMock, crm: HubSpot, status: int) -> N
 
 
 def test_key_property_missing(http: responses.RequestsMock, crm: HubSpot) -> None:
-    """Where the key property is missing or not unique, no record is to blame: the connection waits for a person."""
+    """Where the key property is missing or not unique, no record is to blame: the caller takes the next key."""
     text = "Unable to perform update/upsert by non-unique 0-1 property lms_user_id in portal ID 4242"
     for call in (UPSERT, READ):
         http.post(call, json=error(text), status=400)
