@@ -140,7 +140,7 @@ class Config(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_connections(cls, data: Any) -> Any:  # noqa: ANN401 - raw YAML
+    def _name_connections(cls, data: Any) -> Any:
         named = data.get("connections") if isinstance(data, dict) else None
         if isinstance(named, dict):
             for name, connection in named.items():

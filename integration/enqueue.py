@@ -79,6 +79,6 @@ class Publisher:
         for name, ids in batches(stored):
             try:
                 self._send(name, [ids])
-            except Exception as error:  # any broker library, any failure: the sweeper covers it
+            except Exception as error:  # noqa: BLE001 - any broker library, any failure: the sweeper covers it
                 log.warning("ring.lost", task=name, ids=len(ids), error=type(error).__name__)
                 return

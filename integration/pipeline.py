@@ -1,9 +1,9 @@
 """What the program does with an event, in order. Read this page first.
 
-    claim      take the rows with a lease and commit, so that nobody else works on them
-    translate  each payload into canonical events; what cannot be is settled with its reason
-    record     ONE transaction: who it is about, the facts, the person's version, what is due where
-    ring       whoever writes to the systems concerned
+* claim: take the rows with a lease and commit, so that nobody else works on them
+* translate: each payload into canonical events; what cannot be is settled with its reason
+* record, in ONE transaction: who it is about, the facts, the person's version, what is due where
+* ring: whoever writes to the systems concerned
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -132,7 +132,8 @@ class Pipeline:
             if len(translated) == 1:
                 row = translated[0].row
                 log.exception("record.failed", inbox=row.id, connection=row.connection)
-                dead = Settled(row.id, "dead", Reason.INTERNAL_ERROR, f"it could not be recorded: {type(error).__name__}")
+                sentence = f"it could not be recorded: {type(error).__name__}"
+                dead = Settled(row.id, "dead", Reason.INTERNAL_ERROR, sentence)
                 return self._record([], [*settled, dead], lease)
             middle = len(translated) // 2
             first = self._record(translated[:middle], settled, lease)
@@ -161,9 +162,7 @@ class Pipeline:
         wants = [want for fact in facts if fact.person_id in news for want in self._wants(fact)]
         sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
         for person_id in sorted(who.email_conflicts):
-            audit.append(
-                db, actor="coursewire", action="email.change", outcome="parked", subject=("person", person_id)
-            )
+            audit.append(db, actor="coursewire", action="email.change", outcome="parked", subject=("person", person_id))
         released = inbox.release(db, identity.released_keys(who, self.keys))
         return self._outcomes(batch, owners, sightings, who.found, news), wants, released
 
@@ -240,6 +239,4 @@ def _counts(outcomes: Iterable[Settled]) -> dict[str, int]:
 
 
 def _joined(first: Recorded, second: Recorded) -> Recorded:
-    return Recorded(
-        first.outcomes + second.outcomes, first.due_at | second.due_at, first.released + second.released
-    )
+    return Recorded(first.outcomes + second.outcomes, first.due_at | second.due_at, first.released + second.released)

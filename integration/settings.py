@@ -13,9 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Everything read from `COURSEWIRE_*` variables; secrets never show in repr or logs."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="COURSEWIRE_", env_file=".env", extra="ignore", env_ignore_empty=True
-    )
+    model_config = SettingsConfigDict(env_prefix="COURSEWIRE_", env_file=".env", extra="ignore", env_ignore_empty=True)
 
     config: Path = Field(Path("coursewire.yaml"), description="The connections file.")
     database_url: SecretStr | None = Field(None, description="PostgreSQL; unset: the embedded server.")

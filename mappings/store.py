@@ -4,7 +4,7 @@ from importlib import resources
 from typing import cast
 
 import yaml
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, insert, select
 
 from mappings.rules import FieldMap, RuleSet, ValueType
 from mappings.tables import FieldMapRow, RuleSetRow
@@ -40,14 +40,12 @@ def publish_defaults(db: Connection) -> bool:
     db.exec_driver_sql("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
     if db.scalar(select(RuleSetRow.id).where(RuleSetRow.status == "published")) is not None:
         return False
-    created = db.execute(
-        RuleSetRow.__table__.insert().values(  # type: ignore[attr-defined]
-            status="published", author="coursewire", comment="defaults of the first start"
-        ).returning(RuleSetRow.id)
-    ).scalar_one()
-    db.exec_driver_sql("UPDATE rule_sets SET published_at = now() WHERE id = %(id)s", {"id": created})
+    first = insert(RuleSetRow).values(
+        status="published", author="coursewire", comment="defaults of the first start", published_at=func.now()
+    )
+    created = db.execute(first.returning(RuleSetRow.id)).scalar_one()
     rows = [{"rule_set_id": created, **row} for row in default_field_maps()]
-    db.execute(FieldMapRow.__table__.insert(), rows)  # type: ignore[attr-defined]
+    db.execute(insert(FieldMapRow), rows)
     return True
 
 

@@ -63,15 +63,15 @@ app.add_defaults(lambda: {"broker_url": this_process().broker_url, **SETTINGS})
 
 
 @signals.setup_logging.connect
-def _own_logging(**_: Any) -> None:  # noqa: ANN401 - Celery's own signature
+def _own_logging(**_: Any) -> None:
     logs.configure(this_process().settings.log_format)
 
 
 @signals.task_prerun.connect
-def _bind(task_id: str, task: Any, **_: Any) -> None:  # noqa: ANN401 - Celery's own signature
+def _bind(task_id: str, task: Any, **_: Any) -> None:
     logs.bind(task=task.name, task_id=task_id)
 
 
 @signals.task_postrun.connect
-def _unbind(**_: Any) -> None:  # noqa: ANN401 - threads are used again, so nothing may stay bound
+def _unbind(**_: Any) -> None:
     logs.clear()

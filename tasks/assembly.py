@@ -39,10 +39,12 @@ class CallLog(threading.local):
         self.calls: list[Call] = []
 
     def note(self, record: CallRecord) -> None:
+        """Take down one call; the connector's hook."""
         outcome = str(record.status) if record.status is not None else str(record.failure)
         self.calls.append(Call(record.operation, datetime.now(UTC), outcome, record.records, record.seconds))
 
     def take(self) -> list[Call]:
+        """Hand over the calls made in this thread since the last time."""
         taken, self.calls = self.calls, []
         return taken
 

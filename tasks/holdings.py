@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from integration.config import Config
 from integration.connectors import registry
 from integration.delivery.contacts import same_value
+from integration.delivery.flush import CONTACT_KEY
 from integration.model.contacts import Projected, Target
 from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, why_not
 from integration.pipeline import WRITE_CONTACT
@@ -90,7 +91,11 @@ class Holdings:
             routes_from=[route.source for route in routes],
             flows=sorted({flow for route in routes for flow in route.flows}),
             fields=_fields(target, self._there(row)) if target and row else [],
-            refusals=[Refusal(one.field, one.reason, one.retry_at) for one in left_out if one.connection == name],
+            refusals=[
+                Refusal(one.field, one.reason, one.retry_at, as_key=one.object_type == CONTACT_KEY)
+                for one in left_out
+                if one.connection == name
+            ],
         )
 
     def _stores(self) -> list[str]:
@@ -121,6 +126,7 @@ def _line(row: SyncRow) -> Line:
         attempts=row.attempts,
         not_before=row.not_before,
         wanted_since=row.wanted_since,
+        remote_id=row.remote_id,
     )
 
 

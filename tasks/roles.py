@@ -100,7 +100,11 @@ def roles(settings: Settings) -> list[Role]:
         if value is not None:
             shown = value.get_secret_value() if hasattr(value, "get_secret_value") else value
             environment[f"COURSEWIRE_{name.upper()}"] = str(shown)
-    return [Role(name, [sys.executable, "-m", "tasks.cli", name], environment) for name in ROLES]
+    return [
+        # The worker is stopped last: what web has just stored may still be worked off, and a call must end.
+        Role(name, [sys.executable, "-m", "tasks.cli", name], environment, *((1, 30.0) if name == "worker" else ()))
+        for name in ROLES
+    ]
 
 
 def _begin(assembly: Assembly, role: str) -> None:

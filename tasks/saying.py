@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import typer
+from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -28,6 +29,10 @@ def sentences() -> Iterator[None]:
         raise _ended(str(error)) from None
     except CoursewireError as error:
         raise _ended(f"{error.detail or error} ({error.reason}).") from None
+    except ValidationError as error:
+        if error.title != "Settings":
+            raise
+        raise _ended("; ".join(wrong_settings(error))) from None
     except (OperationalError, PoolTimeout):
         raise _ended("the database does not answer. Run `coursewire check`.") from None
     except ProgrammingError as error:
@@ -51,6 +56,15 @@ def say_json(value: object) -> None:
     """Print a value for programs: dataclasses, named tuples and times included."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
     typer.echo(orjson.dumps(value, default=_as_json, option=options).decode(), nl=False)
+
+
+def wrong_settings(error: ValidationError) -> list[str]:
+    """Return a sentence for each variable of the environment that has a value it cannot have; without the value."""
+    found = []
+    for mistake in error.errors(include_input=False, include_url=False):
+        name = "_".join(str(part) for part in mistake["loc"]).upper()
+        found.append(f"COURSEWIRE_{name}: {mistake['msg'][:1].lower()}{mistake['msg'][1:]}")
+    return found
 
 
 def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, indent: int = 0) -> None:

@@ -26,9 +26,7 @@ def build(assembly: Assembly) -> Starlette:
     }
     publisher = Publisher(lambda name, arguments: send(celery_app, name, arguments))
     intake = Intake(assembly.database_url, publisher.ring)
-    return create_app(
-        Endpoint(doors, assembly.ring, intake, publisher, metrics=lambda: books.render(assembly.engine))
-    )
+    return create_app(Endpoint(doors, assembly.ring, intake, publisher, metrics=lambda: books.render(assembly.engine)))
 
 
 def send(app: celery.Celery, name: str, arguments: list[object]) -> None:

@@ -124,9 +124,7 @@ class Batch(Settlement):
             )
             self._settle(row, same, was_sent=False)
 
-    def _find(
-        self, rows: Sequence[Claimed], changes: dict[int, tuple[Claimed, str, Fields, Fields]]
-    ) -> list[Claimed]:
+    def _find(self, rows: Sequence[Claimed], changes: dict[int, tuple[Claimed, str, Fields, Fields]]) -> list[Claimed]:
         """Look contacts up, by id where one is known, else key by key; return the rows nobody was found for."""
         found: dict[int, RemoteContact] = {}
         self._read(None, {row.remote_id: row for row in rows if row.remote_id}, found)

@@ -96,9 +96,7 @@ class LearningEvent(_Frozen):
 
     def fact_key(self, connection: str, learner: str) -> bytes:
         """Return the 16-byte key of the fact: no time in it, so webhook, poll and file agree (rule 8)."""
-        return _digest(
-            connection, self.type.value, learner, self.subject.type, self.subject.id, self.attempt or ""
-        )
+        return _digest(connection, self.type.value, learner, self.subject.type, self.subject.id, self.attempt or "")
 
     def content_hash(self) -> bytes:
         """Return 16 bytes over everything the fact says; another content is another revision."""

@@ -9,16 +9,15 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
 
 # Only these keys leave the process; another one is replaced by its name, so that nobody logs a body by accident.
-ALLOWED = frozenset(
-    """
+_ALLOWED = """
     event level timestamp logger exception
     accepted action after api_version attempt batch calls cause connection connections correlation_id count counts
     dead due due_at duplicates error exit_code failure field fields host ids inbox kind late limit limits
     milliseconds ms name oldest_ms operation outcome outcomes path pid port process queue queues reason records
     released request requests retry_after role rows rule_set seconds signal status system task task_id tasks trouble
     version waiting worker
-    """.split()
-)
+"""
+ALLOWED = frozenset(_ALLOWED.split())
 _LONGEST = 500
 _TALKATIVE = (
     "celery.app.trace",
@@ -46,7 +45,9 @@ def configure(form: Literal["json", "console"] = "json") -> None:
     render: Processor = (
         structlog.processors.JSONRenderer()
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

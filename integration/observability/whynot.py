@@ -37,6 +37,7 @@ class Line:
     attempts: int
     not_before: datetime | None
     wanted_since: datetime
+    remote_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,12 @@ class FieldState:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A property that the connection leaves out, because the other side refused it."""
+    """A property left out because the other side refused it: as a value, or as a key to find contacts by."""
 
     name: str
     reason: str
     retry_at: datetime
+    as_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class WhyNot:
 
 def why_not(place: Place, now: datetime) -> list[WhyNot]:
     """Return every cause why `place` does not hold what it should; empty where it does."""
-    left_out = {refusal.name for refusal in place.refusals}
+    left_out = {refusal.name for refusal in place.refusals if not refusal.as_key}
     waiting = tuple(f.name for f in place.fields if f.differs and f.name not in left_out)
     causes = [
         *_connection(place, waiting, now),
@@ -176,7 +178,7 @@ def _in_step(place: Place, line: Line, waiting: tuple[str, ...]) -> list[WhyNot]
         return []
     happened = (
         f"{place.connection} was in step at version {line.written}, and should hold something else by now: the rules, "
-        "the links of the person or the date have changed since."
+        "the links of the person, the date or a property that was left out have changed since."
     )
     then = "It is written with the next event about this person, or by the nightly comparison."
     return [WhyNot(happened, then, waiting)]
@@ -194,16 +196,19 @@ def _due(place: Place, line: Line, waiting: tuple[str, ...], now: datetime) -> W
 
 
 def _refused(place: Place) -> list[WhyNot]:
-    wanted = {f.name for f in place.fields if f.differs}
+    """Return what is left out: properties that would be written, and keys while the contact is not found."""
+    name, wanted = place.connection, {f.name for f in place.fields if f.differs}
+    is_lost = place.line is not None and place.line.status != "in_step" and place.line.remote_id is None
     found = []
     for refusal in place.refusals:
-        if refusal.name in wanted:
-            known = words(refusal.reason)
-            happened = (
-                f"{place.connection} refuses the property {refusal.name}, so it is left out "
-                f"until {moment(refusal.retry_at)}. {known.happened if known else ''}"
-            )
-            found.append(WhyNot(happened.strip(), known.next if known else "Create it there.", (refusal.name,)))
+        known, until = words(refusal.reason), moment(refusal.retry_at)
+        if refusal.as_key and is_lost:
+            happened = f"{name} cannot look contacts up by {refusal.name}, so other keys are used until {until}."
+            found.append(WhyNot(happened, "Create the property there with unique values."))
+        elif not refusal.as_key and refusal.name in wanted:
+            because = f" {known.happened}" if known else ""
+            happened = f"{name} refuses the property {refusal.name}, so it is left out until {until}.{because}"
+            found.append(WhyNot(happened, known.next if known else "Create it there.", (refusal.name,)))
     return found
 
 

@@ -61,7 +61,7 @@ class KeyRing:
         return cls(keys)
 
     def seal(self, value: bytes, context: str) -> bytes:
-        """Return format, key id, nonce and ciphertext. `context` says where the value belongs and is checked on opening."""
+        """Return format, key id, nonce and ciphertext; `context` says where the value belongs, checked on opening."""
         nonce = os.urandom(_NONCE_BYTES)
         head = bytes((_FORMAT, len(self._newest))) + self._newest
         return head + nonce + self._ciphers[self._newest].encrypt(nonce, value, context.encode())
@@ -76,12 +76,14 @@ class KeyRing:
         cipher = self._ciphers.get(name)
         if cipher is None or sealed[0] != _FORMAT:
             shown = name.decode("ascii", "replace")[:32]
-            raise NeedsAttention(Reason.SEAL_KEY_MISSING, f"sealed with the key {shown!r}, which is not in the ring")
+            raise NeedsAttention(Reason.SEAL_KEY_MISSING, f"sealed with the key {shown!r}, which the ring lacks")
         nonce_end = name_end + _NONCE_BYTES
         try:
             return cipher.decrypt(sealed[name_end:nonce_end], sealed[nonce_end:], context.encode())
         except (InvalidTag, ValueError):
-            raise NeedsAttention(Reason.SEAL_KEY_MISSING, "the sealed value does not belong here or was changed") from None
+            raise NeedsAttention(
+                Reason.SEAL_KEY_MISSING, "the sealed value does not belong here or was changed"
+            ) from None
 
 
 class IndexKeys:

@@ -42,8 +42,8 @@ SELECT f.fact_key, f.content_hash,
        coalesce((SELECT max(revision) FROM events e WHERE e.fact_key = f.fact_key), 0)
          + row_number() OVER (PARTITION BY f.fact_key ORDER BY f.inbox_id),
        f.connection, f.type, f.rank, f.person_id, p.version + 1, f.subject_type, f.subject_id, f.subject_name,
-       f.course_id, f.course_name, f.module_id, f.product, f.score, f.score_max, f.passed, f.progress, f.attempt, f.expires_at,
-       f.occurred_at, f.clamped, f.origin, f.inbox_id
+       f.course_id, f.course_name, f.module_id, f.product, f.score, f.score_max, f.passed, f.progress, f.attempt,
+       f.expires_at, f.occurred_at, f.clamped, f.origin, f.inbox_id
 FROM fresh f JOIN people p ON p.id = f.person_id
 RETURNING inbox_id, person_id
 """

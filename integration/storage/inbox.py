@@ -115,7 +115,7 @@ _OPEN = "SELECT EXISTS (SELECT FROM inbox WHERE status IN ('received', 'claimed'
 
 
 def key_of(external_id: str) -> bytes:
-    """Return the 16-byte dedupe key of a sender's id: hashed first, because an id may be 8 kB or hold a NUL (rule 12)."""
+    """Return the 16-byte dedupe key of a sender's id, hashed because it may be 8 kB or hold a NUL (rule 12)."""
     return sha256(external_id.encode("utf-8", "surrogatepass")).digest()[:16]
 
 

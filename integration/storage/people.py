@@ -111,9 +111,7 @@ def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str
     return {candidates[bytes(row.email_key)]: row.id for row in rows}
 
 
-def linked(
-    db: Connection, ids: Iterable[int], object_types: Sequence[str]
-) -> dict[int, list[tuple[str, str, str]]]:
+def linked(db: Connection, ids: Iterable[int], object_types: Sequence[str]) -> dict[int, list[tuple[str, str, str]]]:
     """Return (connection, external id, object type) of each person, the oldest link first."""
     found: dict[int, list[tuple[str, str, str]]] = {}
     for row in db.exec_driver_sql(_LINKED, {"ids": sorted(set(ids)), "object_types": list(object_types)}):
@@ -127,9 +125,7 @@ def load(db: Connection, ids: Iterable[int], ring: KeyRing, *, lock: bool = Fals
     Raises NeedsAttention(SEAL_KEY_MISSING) where a profile cannot be opened.
     """
     rows = db.exec_driver_sql(_LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))})
-    return {
-        row.id: Person(row.id, row.version, _profile(row.id, row.profile, ring), row.attention) for row in rows
-    }
+    return {row.id: Person(row.id, row.version, _profile(row.id, row.profile, ring), row.attention) for row in rows}
 
 
 def new_ids(db: Connection, count: int) -> list[int]:

@@ -26,8 +26,8 @@ ORDER BY a.subject_id, a.started_at DESC
 """
 
 _LEFT_OUT = """
-SELECT connection, field, reason, retry_at FROM quarantined_fields
-WHERE object_type = 'contact' AND retry_at > now() ORDER BY connection, field
+SELECT connection, object_type, field, reason, retry_at FROM quarantined_fields
+WHERE retry_at > now() ORDER BY connection, object_type, field
 """
 
 
@@ -81,9 +81,10 @@ class Try(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """A property that a connection refuses, and when it is tried again."""
+    """A property that a connection refuses, as what, and when it is tried again."""
 
     connection: str
+    object_type: str
     field: str
     reason: str
     retry_at: datetime
@@ -110,5 +111,5 @@ def tries(db: Connection, sync_state_ids: Sequence[int], *, limit: int, version:
 
 
 def left_out(db: Connection) -> list[LeftOut]:
-    """Return the properties of contacts that are left out now."""
+    """Return the properties that are left out now."""
     return [LeftOut(*row) for row in db.exec_driver_sql(_LEFT_OUT)]

@@ -151,7 +151,7 @@ class Person(Base):
     __table_args__ = (
         Index("uq_people_email_key", "email_key", unique=True, postgresql_where=text("email_key IS NOT NULL")),
         Index("uq_people_employee_key", "employee_key", unique=True, postgresql_where=text("employee_key IS NOT NULL")),
-        Index("ix_people_next_transition_at", "next_transition_at", postgresql_where=text("next_transition_at IS NOT NULL")),
+        Index("ix_people_next", "next_transition_at", postgresql_where=text("next_transition_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -303,7 +303,7 @@ class Delivery(Base):
     __table_args__ = (
         UniqueConstraint("connection", "idempotency_key"),
         _one_of("status", DELIVERY_STATES),
-        Index("ix_deliveries_due", "connection", "operation", "not_before", postgresql_where=text("status = 'pending'")),
+        Index("ix_deliveries_due", "connection", "not_before", postgresql_where=text("status = 'pending'")),
         Index("ix_deliveries_person_id", "person_id"),
     )
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from integration.enqueue import Publisher
 from integration.errors import Reason, Refused
-from integration.observability.metrics import ANSWERS, ANSWER_SECONDS
+from integration.observability.metrics import ANSWER_SECONDS, ANSWERS
 from integration.security.seal import KeyRing
 from integration.webhook.intake import Intake
 from integration.webhook.receive import Door, receive
@@ -111,7 +111,11 @@ class Endpoint:
         """Say whether Postgres answers; a frozen broker or a backlog is no reason to refuse webhooks."""
         if await self.intake.ready():
             return PlainTextResponse("ok\n")
-        return problem(503, Reason.DATABASE_AWAY, "Postgres does not answer or takes no writes, or `coursewire migrate` has not run")
+        return problem(
+            503,
+            Reason.DATABASE_AWAY,
+            "Postgres does not answer or takes no writes, or `coursewire migrate` has not run",
+        )
 
     async def show_metrics(self, _: Request) -> Response:
         """Render the metrics; in a thread, because the gauges ask Postgres."""

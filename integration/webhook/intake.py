@@ -219,9 +219,7 @@ async def _write(
     return {(connection, bytes(key)): row_id for connection, key, row_id in await cursor.fetchall()}
 
 
-async def _body_hashes(
-    db: psycopg.AsyncConnection[tuple[Any, ...]], rows: list[Row]
-) -> dict[tuple[str, bytes], bytes]:
+async def _body_hashes(db: psycopg.AsyncConnection[tuple[Any, ...]], rows: list[Row]) -> dict[tuple[str, bytes], bytes]:
     if not rows:
         return {}
     values = {"connection": [row.connection for row in rows], "key": [row.key for row in rows]}

@@ -21,7 +21,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _bytes = 0
     _in_head = False
 
-    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - uvicorn's own signature
+    def connection_made(self, transport: Any) -> None:
         """Start the clock of the first request."""
         super().connection_made(transport)
         self._start_clock()

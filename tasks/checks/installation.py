@@ -9,21 +9,19 @@ from integration.config import Config, ConnectionConfig, SecretRef
 from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.security.seal import KeyRing
-from integration.settings import Settings
-from tasks.assembly import Assembly
+from tasks.assembly import Assembly, settings
 from tasks.checks import servers
 from tasks.checks.answers import Level, Line, begin
-from tasks.saying import count
+from tasks.saying import count, wrong_settings
 
 
 def run() -> Iterator[Line]:
     """Ask everything at once and yield the answers in order: settings, keys, database, broker, each connection."""
     try:
-        process = Assembly(Settings())
+        process = Assembly(settings())
     except ValidationError as error:
-        for mistake in error.errors(include_input=False, include_url=False):
-            name = "COURSEWIRE_" + "_".join(str(part) for part in mistake["loc"]).upper()
-            yield Line("failed", "settings", f"{name}: {mistake['msg']}", "Correct the variable.")
+        for sentence in wrong_settings(error):
+            yield Line("failed", "settings", sentence, "Correct the variable.")
         return
     config, lines = _configuration(process)
     yield from lines
@@ -45,7 +43,8 @@ def _configuration(process: Assembly) -> tuple[Config | None, list[Line]]:
         registry.validate()
         config = process.config
     except ConfigError as error:
-        return None, [Line("failed", about, line, "Correct the connections file.") for line in str(error).splitlines()]
+        advice = "Correct the connections file." if path.is_file() else ""
+        return None, [Line("failed", about, line, advice) for line in str(error).splitlines()]
     found = [
         Line(
             "ok", about, f"{path}: {count(len(config.connections), 'connection')}, {count(len(config.routes), 'route')}"

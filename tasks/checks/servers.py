@@ -26,7 +26,7 @@ def database(process: Assembly, ring: KeyRing | None, named: Iterable[str]) -> l
     try:
         engine = engine_for(process.database_url, pool_size=1, application="coursewire check")
     except ConfigError as error:
-        return [Line("failed", about, str(error), "Start it, or set the variable.")]
+        return [Line("failed", about, str(error))]
     lines = []
     try:
         # Never committed: a check changes nothing.
@@ -105,7 +105,7 @@ def broker(process: Assembly) -> list[Line]:
     try:
         url = process.broker_url
     except ConfigError as error:
-        return [Line("failed", about, str(error), "Start it, or set the variable.")]
+        return [Line("failed", about, str(error))]
     if not url.startswith(("redis://", "rediss://")):
         return _other_broker(url)
     client = redis.Redis.from_url(
@@ -117,7 +117,7 @@ def broker(process: Assembly) -> list[Line]:
         except (redis.RedisError, OSError) as error:
             advice = "See COURSEWIRE_BROKER_URL. Events are safe in Postgres meanwhile, and wait."
             return [Line("failed", about, f"it does not answer ({type(error).__name__})", advice)]
-        return [Line("ok", about, "it answers"), *_broker_settings(client)]
+        return [Line("ok", about, "the broker answers"), *_broker_settings(client)]
 
 
 def _broker_settings(client: redis.Redis) -> list[Line]:
@@ -148,7 +148,7 @@ def _other_broker(url: str) -> list[Line]:
             broker.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
     except Exception as error:  # noqa: BLE001 - each transport has errors of its own
         return [Line("failed", "broker", f"it does not answer ({type(error).__name__})", "See COURSEWIRE_BROKER_URL.")]
-    return [Line("ok", "broker", "it answers")]
+    return [Line("ok", "broker", "the broker answers")]
 
 
 def _first_line(error: BaseException) -> str:

@@ -610,9 +610,9 @@ def test_read_by_email(http: responses.RequestsMock, crm: HubSpot) -> None:
 
 
 def test_read_by_custom_key_is_exact(http: responses.RequestsMock, crm: HubSpot) -> None:
-    """Ids of an LMS may differ in case alone, so a custom key must match exactly."""
+    """Ids of an LMS may differ in case alone, so a custom key must match exactly; a blank one matches nobody."""
     http.post(READ, json=answer(result("501", lms_user_id="academy:U-1"), result("502", lms_user_id=None)))
-    assert crm.read("lms_user_id", ["academy:u-1", "academy:U-1"], []).keys() == {"academy:U-1"}
+    assert crm.read("lms_user_id", ["academy:u-1", "academy:U-1", " "], []).keys() == {"academy:U-1"}
 
 
 def test_read_of_merged_id(http: responses.RequestsMock, crm: HubSpot) -> None:

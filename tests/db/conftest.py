@@ -18,7 +18,7 @@ from integration.storage import inbox
 
 T0 = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "connections": {
         "academy": {"system": "standard", "webhook": {"secrets": [{"env": "TEST_SECRET"}]}},
         "campus": {"system": "standard", "webhook": {"secrets": [{"env": "TEST_SECRET"}]}},
@@ -70,7 +70,7 @@ def put(database_url: str, keyring: KeyRing) -> Put:
         keys = [inbox.key_of(one) for one in ids or [uuid4().hex for _ in raws]]
         with psycopg.connect(database_url, autocommit=True) as db:
             rows = db.execute(
-                inbox.STORE,  # type: ignore[arg-type]
+                inbox.STORE,
                 {
                     "connection": [connection] * len(raws),
                     "key": keys,

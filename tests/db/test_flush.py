@@ -53,12 +53,11 @@ def make(engine: Engine, keyring: KeyRing, crm: HubSpotSandbox) -> Make:
             "base_url": url or crm.url,
             "credentials": {"token": {"env": "TEST_TOKEN"}},
         }
-        routes = [{**route, "unknown_person": unknown_person} for route in CONFIG["routes"]]  # type: ignore[dict-item]
-        config = Config.model_validate(
-            {"connections": {**CONFIG["connections"], "crm": settings}, "routes": routes}
-        )
+        routes = [{**route, "unknown_person": unknown_person} for route in CONFIG["routes"]]
+        config = Config.model_validate({"connections": {**CONFIG["connections"], "crm": settings}, "routes": routes})
         log = CallLog()
         made = store or registry.contacts(ConnectionConfig.model_validate(settings), on_call=log.note)
+        assert made is not None
         with engine.begin() as db:
             connections.register(db, {"crm": "hubspot"})
         projector = Projector(config, keyring)

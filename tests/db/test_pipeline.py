@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from integration.errors import Reason
 from integration.observability.books import balance
 from integration.pipeline import Pipeline
 from integration.security.seal import KeyRing
-from integration.storage import inbox, sync_state
+from integration.storage import events, inbox, sync_state
 from tasks.projection import Projector
 from tests.db.conftest import Put, event
 
@@ -106,16 +107,14 @@ def test_a_row_the_database_refuses_dies_alone(
     engine: Engine, pipeline: Pipeline, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row that breaks the transaction is found by halving; its neighbours are recorded."""
-    from integration import pipeline as module  # noqa: PLC0415 - to break it
-
-    real = module.events.append
+    real = events.append
 
     def explode(db: Any, facts: Any) -> Any:
         if any(fact.event.subject.id == "poison" for fact in facts):
             db.exec_driver_sql("SELECT 1/0")
         return real(db, facts)
 
-    monkeypatch.setattr(module.events, "append", explode)
+    monkeypatch.setattr(events, "append", explode)
     courses = ["a", "b", "poison", "c", "d"]
     pipeline.sync("completion", put([event(user=f"u-{c}", email=f"{c}@example.com", course=c) for c in courses]))
     assert [state for state, _ in inbox_states(engine)] == ["done", "done", "dead", "done", "done"]
@@ -151,7 +150,8 @@ def test_an_email_across_connections_is_a_match(engine: Engine, pipeline: Pipeli
 
 def test_parked_events_go_on_when_their_learner_becomes_known(engine: Engine, pipeline: Pipeline, put: Put) -> None:
     """Everything parked behind an unknown learner is released by the first event that says who it is."""
-    pipeline.sync("completion", put([event(user="u-1", email=None, course="a"), event(user="u-1", email="", course="b")]))
+    nameless = [event(user="u-1", email=None, course="a"), event(user="u-1", email="", course="b")]
+    pipeline.sync("completion", put(nameless))
     assert inbox_states(engine) == [("parked", "no_identity")] * 2
     recorded = pipeline.sync("completion", put([event(user="u-1", course="c")]))
     assert len(recorded.released) == 2
@@ -171,7 +171,8 @@ def test_a_freed_email_releases_who_waited_for_it(engine: Engine, pipeline: Pipe
 
 def test_a_known_link_wins_over_a_conflicting_email(engine: Engine, pipeline: Pipeline, put: Put) -> None:
     """A completion of a known learner is applied though the e-mail it carries belongs to somebody else."""
-    pipeline.sync("completion", put([event(user="u-1", email="a@example.com"), event(user="u-2", email="b@example.com")]))
+    both = [event(user="u-1", email="a@example.com"), event(user="u-2", email="b@example.com")]
+    pipeline.sync("completion", put(both))
     pipeline.sync("completion", put([event(user="u-2", email="a@example.com", course="x", at=9)]))
     assert inbox_states(engine)[-1] == ("done", "applied")
     wanted = wanted_of(engine, pipeline, "b@example.com")
@@ -229,7 +230,7 @@ def test_a_stolen_lease_settles_nothing(engine: Engine, pipeline: Pipeline, put:
     ids = put([event()])
     with engine.begin() as db:
         inbox.claim(db, "completion", ids, uuid4())
-        outcome = inbox.Settled(ids[0], "dead", inbox.Reason.CRASH_LOOP)
+        outcome = inbox.Settled(ids[0], "dead", Reason.CRASH_LOOP)
         assert inbox.settle(db, uuid4(), [outcome]) == 0
     assert inbox_states(engine) == [("claimed", None)]
 
@@ -238,18 +239,21 @@ KINDS = st.sampled_from(["done", "failed", "left", "progress", "enrolled", "issu
 
 
 def _story(user: str, steps: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    """Return the events of one learner, a minute apart."""
+    types = {
+        "done": "course.completed",
+        "failed": "course.completed",
+        "left": "enrollment.cancelled",
+        "progress": "course.progressed",
+        "enrolled": "enrollment.created",
+        "issued": "certification.issued",
+        "revoked": "certification.revoked",
+    }
     for minute, (kind, course) in enumerate(steps):
-        common: dict[str, Any] = {"user": user, "email": f"{user}@example.com", "course": course, "at": minute}
-        certificate = {"certification": {"id": f"cert-{course}", "name": "C", "product": course}}
-        yield {
-            "done": lambda: event("course.completed", passed=True, **common),
-            "failed": lambda: event("course.completed", passed=False, **common),
-            "left": lambda: event("enrollment.cancelled", **common),
-            "progress": lambda: event("course.progressed", progress=50, **common),
-            "enrolled": lambda: event("enrollment.created", **common),
-            "issued": lambda: event("certification.issued", **certificate, **common),
-            "revoked": lambda: event("certification.revoked", **certificate, **common),
-        }[kind]()
+        more: dict[str, Any] = {"done": {"passed": True}, "failed": {"passed": False}}.get(kind, {})
+        if kind in ("issued", "revoked"):
+            more = {"certification": {"id": f"cert-{course}", "name": "C", "product": course}}
+        yield event(types[kind], user=user, email=f"{user}@example.com", course=course, at=minute, **more)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -287,6 +291,7 @@ def test_a_new_fact_during_a_write_leaves_the_person_due(
         [row] = sync_state.claim(db, "crm", "contact.upsert", lease, limit=10)
     pipeline.sync("completion", put([event(course="later")]))
     with engine.begin() as db:
-        done = sync_state.Settled(row.id, "in_step", sync_state.Reason.WRITTEN, written=row.wanted)
+        done = sync_state.Settled(row.id, "in_step", Reason.WRITTEN, written=row.wanted)
         sync_state.settle(db, lease, [done], rule_set=1)
-    assert rows(engine, "SELECT status, wanted, written, not_before IS NOT NULL FROM sync_state") == [("due", 2, 1, True)]
+    found = rows(engine, "SELECT status, wanted, written, not_before IS NOT NULL FROM sync_state")
+    assert found == [("due", 2, 1, True)]

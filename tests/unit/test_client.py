@@ -240,6 +240,20 @@ def test_drip_ends_at_the_deadline(first: bytes, piece: bytes) -> None:
     assert 0.7 < took < 1.1
 
 
+def test_last_silence_does_not_outlast_the_deadline() -> None:
+    """A peer that falls silent shortly before the deadline does not get its whole silence on top."""
+
+    def behave(peer: socket.socket) -> None:
+        request(peer)
+        time.sleep(0.6)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+        time.sleep(1.0)
+
+    error, took = failure(behave, limits=Limits(connect=0.5, silence=0.8, total=0.8))
+    assert isinstance(error, UnknownOutcome)
+    assert 0.7 < took < 1.2
+
+
 def test_deadline_of_one_call_is_not_the_next_ones() -> None:
     """A reused connection gives each call its whole time."""
 

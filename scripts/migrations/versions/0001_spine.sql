@@ -174,7 +174,7 @@ CREATE TABLE people (
     CONSTRAINT fk_people_merged_into FOREIGN KEY(merged_into) REFERENCES people (id)
 );
 
-CREATE INDEX ix_people_next_transition_at ON people (next_transition_at) WHERE next_transition_at IS NOT NULL;
+CREATE INDEX ix_people_next ON people (next_transition_at) WHERE next_transition_at IS NOT NULL;
 
 CREATE UNIQUE INDEX uq_people_email_key ON people (email_key) WHERE email_key IS NOT NULL;
 
@@ -333,7 +333,7 @@ CREATE TABLE deliveries (
     CONSTRAINT fk_deliveries_event_id FOREIGN KEY(event_id) REFERENCES events (id)
 );
 
-CREATE INDEX ix_deliveries_due ON deliveries (connection, operation, not_before) WHERE status = 'pending';
+CREATE INDEX ix_deliveries_due ON deliveries (connection, not_before) WHERE status = 'pending';
 
 CREATE INDEX ix_deliveries_person_id ON deliveries (person_id);
 
