@@ -33,8 +33,8 @@ class Limits(NamedTuple):
     """How long a call may take, in seconds, and how many bytes (decompressed) its answer may have."""
 
     connect: float = 3.0
-    silence: float = 10.0
-    total: float = 20.0
+    silence: float = 8.0
+    total: float = 8.0
     answer_bytes: int = 32 * 1024 * 1024
 
 

@@ -166,7 +166,7 @@ def _line(place: Place, line: Line, waiting: tuple[str, ...], now: datetime) -> 
 def _because(line: Line) -> str:
     """Return the reason of a row and its detail as sentences, each with a blank before it."""
     known = words(line.reason)
-    said = f" {known.happened}" if known else f" The reason is {line.reason}." if line.reason else ""
+    said = f" {known.happened}" if known else f" The reason is {line.reason or 'not recorded'}."
     return said + (f" Detail: {line.detail.rstrip('.')}." if line.detail else "")
 
 
