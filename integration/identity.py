@@ -8,6 +8,7 @@ its evidence; a decision releases everything that was parked behind it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Self
 
 from sqlalchemy import Connection
 
@@ -24,21 +25,22 @@ LEARNER = "learner"
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """An event, and where its learner was seen."""
+    """An event, and where its learner was seen.
+
+    `link` is what the LMS calls the learner; `email` their address as it is compared, None where it is none.
+    """
 
     connection: str
     event: LearningEvent
+    link: tuple[str, str] | None
+    email: str | None
 
-    @property
-    def email(self) -> str | None:
-        """The learner's address as it is compared; None where there is none or it is none."""
-        return normalise_email(self.event.learner.email)
-
-    @property
-    def link(self) -> tuple[str, str] | None:
-        """What the LMS calls the learner."""
-        user_id = self.event.learner.lms_user_id
-        return (self.connection, user_id) if user_id else None
+    @classmethod
+    def of(cls, connection: str, event: LearningEvent) -> Self:
+        """Return the sighting of an event's learner."""
+        user_id = event.learner.lms_user_id
+        link = (connection, user_id) if user_id else None
+        return cls(connection, event, link, normalise_email(event.learner.email))
 
 
 @dataclass(slots=True)

@@ -146,7 +146,7 @@ class Pipeline:
     ) -> tuple[list[Settled], list[Want], list[tuple[int, str]]]:
         if not batch:
             return [], [], []
-        sightings = [Sighting(item.row.connection, event) for item in batch for event in item.events]
+        sightings = [Sighting.of(item.row.connection, event) for item in batch for event in item.events]
         owners = [item for item in batch for _ in item.events]
         who = identity.identify(db, sightings, self.ring, self.keys)
 

@@ -1,6 +1,7 @@
 """The `coursewire` command (architecture section 8). Each sub-command calls one function of its room."""
 
 import base64
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -79,7 +80,10 @@ def demo(*, once: Once = False) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from integration.config import Config
 from integration.connectors import registry
 from integration.delivery.contacts import same_value
 from integration.delivery.flush import CONTACT_KEY
+from integration.errors import NeedsAttention, Reason
 from integration.model.contacts import Projected, Target
 from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, why_not
 from integration.pipeline import WRITE_CONTACT
@@ -90,7 +91,7 @@ class Holdings:
             sources=sorted(sources),
             routes_from=[route.source for route in routes],
             flows=sorted({flow for route in routes for flow in route.flows}),
-            fields=_fields(target, self._there(row)) if target and row else [],
+            fields=_fields(target, row, self._there(row)) if target and row else [],
             refusals=[
                 Refusal(one.field, one.reason, one.retry_at, as_key=one.object_type == CONTACT_KEY)
                 for one in left_out
@@ -112,7 +113,10 @@ class Holdings:
     def _there(self, row: SyncRow | None) -> Mapping[str, str] | None:
         if row is None or row.remote_values is None:
             return None
-        values: dict[str, str] = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
+        try:
+            values: dict[str, str] = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
+        except NeedsAttention:
+            return None  # as for the flush, a lost key costs the values and not the person
         return values
 
 
@@ -130,13 +134,16 @@ def _line(row: SyncRow) -> Line:
     )
 
 
-def _fields(target: Target, there: Mapping[str, str] | None) -> list[FieldState]:
+def _fields(target: Target, row: SyncRow, there: Mapping[str, str] | None) -> list[FieldState]:
+    # A row in step whose values we cannot see was right when it was settled; a row never written has none there.
+    is_trusted = there is None and row.status == "in_step" and row.reason != Reason.PERSON_IGNORED
+    seen = there or {}
     return [
         FieldState(
             name=name,
-            there=None if there is None else there.get(name, ""),
+            there=None if there is None else seen.get(name, ""),
             wanted=value,
-            differs=not same_value(value, "" if there is None else there.get(name, "")),
+            differs=not is_trusted and not same_value(value, seen.get(name, "")),
         )
         for name, value in sorted(target.wanted.items())
     ]

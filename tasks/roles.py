@@ -5,8 +5,6 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
-from tempfile import gettempdir
 
 import structlog
 
@@ -40,9 +38,8 @@ def worker(assembly: Assembly) -> None:
 
 
 def beat(assembly: Assembly) -> None:
-    """Tick the periodic tasks. The schedule file is disposable: beat only ticks."""
-    schedule = Path(gettempdir()) / f"coursewire-beat-{os.getpid()}"
-    _celery(assembly, "beat", ["--schedule", str(schedule), "--pidfile", "", "--loglevel", "INFO"])
+    """Tick the periodic tasks. No schedule file: beat only ticks, what is due stands in Postgres."""
+    _celery(assembly, "beat", ["--scheduler", "celery.beat:Scheduler", "--pidfile", "", "--loglevel", "INFO"])
 
 
 def flower(assembly: Assembly) -> None:

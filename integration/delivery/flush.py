@@ -208,7 +208,8 @@ class Flusher:
             seconds = 0.0
         else:
             seconds = policy.connection_backoff(failures, asked)
-        connections.pause(db, self.connection, seconds, trouble.reason)
+        # A wait that was asked for is good manners between two systems, and no failure of either.
+        connections.pause(db, self.connection, seconds, trouble.reason, counts=asked is None)
         log.warning(
             "connection.paused", connection=self.connection, reason=trouble.reason.value, seconds=round(seconds, 3)
         )

@@ -1,5 +1,6 @@
 """What we know of a person, and when we learned it: the latest word by business time wins, never by arrival."""
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
@@ -8,7 +9,7 @@ import orjson
 
 from integration.model.events import Learner
 
-_MAIL_PARTS = 2
+_EMAIL = re.compile(r"[^\s@\x00-\x20]+@[^\s@.\x00-\x20]+(?:\.[^\s@.\x00-\x20]+)+")
 _MAX_EMAIL = 254
 
 
@@ -17,15 +18,7 @@ def normalise_email(value: str | None) -> str | None:
     if value is None:
         return None
     email = value.strip().lower()
-    parts = email.split("@")
-    if len(parts) != _MAIL_PARTS or not all(parts) or len(email) > _MAX_EMAIL:
-        return None
-    domain = parts[1]
-    if "." not in domain.strip(".") or domain != domain.strip(".") or ".." in email:
-        return None
-    if any(character.isspace() or ord(character) < ord("!") for character in email):
-        return None
-    return email
+    return email if len(email) <= _MAX_EMAIL and _EMAIL.fullmatch(email) else None
 
 
 @dataclass(frozen=True, slots=True)

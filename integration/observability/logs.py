@@ -65,6 +65,7 @@ def configure(form: Literal["json", "console"] = "json") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
     # Celery's consumer logs the whole body of a message it cannot place; ours hold ids, a stranger's may not.
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)

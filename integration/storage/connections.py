@@ -22,7 +22,7 @@ FROM connections WHERE name = %(name)s
 _PAUSE = """
 UPDATE connections SET paused_until = greatest(paused_until, now() + %(seconds)s * interval '1 second'),
     status = CASE WHEN status = 'broken' THEN status WHEN %(limited)s THEN 'limited' ELSE status END,
-    failures = failures + 1, reason = %(reason)s, updated_at = now()
+    failures = failures + %(counts)s::int, reason = %(reason)s, updated_at = now()
 WHERE name = %(name)s
 """
 
@@ -32,10 +32,14 @@ UPDATE connections SET status = 'broken', reason = %(reason)s, failures = failur
 WHERE name = %(name)s AND status IN ('active', 'limited', 'broken')
 """
 
+# A call that worked ends the row of failures, but not a pause that another call was asked to make.
 _HEAL = """
-UPDATE connections SET status = 'active', reason = NULL, paused_until = NULL, failures = 0, updated_at = now()
+UPDATE connections SET failures = 0, updated_at = now(),
+    status = CASE WHEN paused_until > now() AND status = 'limited' THEN status ELSE 'active' END,
+    reason = CASE WHEN paused_until > now() THEN reason END,
+    paused_until = CASE WHEN paused_until > now() THEN paused_until END
 WHERE name = %(name)s AND status IN ('active', 'limited', 'broken')
-  AND (status <> 'active' OR failures > 0) AND coalesce(paused_until, now()) <= now()
+  AND (status <> 'active' OR failures > 0 OR paused_until IS NOT NULL)
 """
 
 PROBE_SECONDS = 60
@@ -77,9 +81,10 @@ def state(db: Connection, name: str) -> State:
     return State(row.status, row.reason, row.failures, row.wait or 0.0) if row else State("active", None, 0, 0.0)
 
 
-def pause(db: Connection, name: str, seconds: float, reason: Reason) -> None:
-    """Let nobody call it for `seconds`; a longer pause that is under way stays."""
-    values = {"name": name, "seconds": seconds, "reason": reason.value, "limited": reason is Reason.DAILY_LIMIT}
+def pause(db: Connection, name: str, seconds: float, reason: Reason, *, counts: bool) -> None:
+    """Let nobody call it for `seconds`; a longer pause that is under way stays. `counts` = it was a failure."""
+    limited = reason is Reason.DAILY_LIMIT
+    values = {"name": name, "seconds": seconds, "reason": reason.value, "limited": limited, "counts": counts}
     db.exec_driver_sql(_PAUSE, values)
 
 

@@ -23,8 +23,8 @@ DEATHS_ALONE = 3
 STORE = """
 WITH incoming AS MATERIALIZED (
     SELECT t.*, nextval('inbox_id_seq') AS id
-    FROM unnest(%(connection)s::text[], %(key)s::bytea[], %(body_hash)s::bytea[], %(kind)s::text[],
-                %(payload)s::bytea[], %(request_id)s::text[])
+    FROM unnest(%(connection)s::text[], %(key)b::bytea[], %(body_hash)b::bytea[], %(kind)s::text[],
+                %(payload)b::bytea[], %(request_id)s::text[])
          AS t(connection, key, body_hash, kind, payload, request_id)
 ), fresh AS (
     INSERT INTO inbox_keys (connection, key, body_hash, inbox_id)
@@ -37,7 +37,10 @@ SELECT i.id, i.connection, i.key, i.kind, i.payload, i.request_id, %(status)s, %
 FROM incoming i JOIN fresh f ON f.inbox_id = i.id
 RETURNING connection, key, id
 """
-"""Store a group in one statement, so that it is kept whole or not at all. Returns the rows that were new."""
+"""Store a group in one statement, so that it is kept whole or not at all. Returns the rows that were new.
+
+Bytes go in binary (`b`): as text a group of large payloads took four times as long.
+"""
 
 KNOWN = """
 SELECT k.connection, k.key, k.body_hash

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import psycopg
@@ -25,10 +26,10 @@ DEADLINE = 2.5
 """Seconds a request waits for its commit before it is told 503; a sender that resends finds it deduplicated."""
 STATEMENT = 2.0
 """Seconds one insert may take; afterwards the connection is dropped, because its state is unknown."""
-GROUP = 500
-"""Most rows of one insert; what waits beyond that is the next group."""
-WAITING = 5_000
-"""Most rows waiting; beyond that the endpoint says 503 at once instead of piling up memory."""
+GROUP, GROUP_BYTES = 500, 8 * 1024 * 1024
+"""Most rows and bytes of one insert; what waits beyond that is the next group."""
+WAITING, WAITING_BYTES = 5_000, 64 * 1024 * 1024
+"""Most rows and bytes waiting; beyond that the endpoint says 503 at once instead of piling up memory."""
 
 Stored = Callable[[list[tuple[int, Kind]]], None]
 
@@ -54,6 +55,7 @@ class Intake:
         self._url = url
         self._on_stored = on_stored
         self._waiting: list[Row] = []
+        self._waiting_bytes = 0
         self._wake = asyncio.Event()
         self._db: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -80,9 +82,11 @@ class Intake:
         Raises Refused(503) where the database does not confirm in time. Nothing is then half-stored: a row may have
         been kept whole, and the resend of it is a duplicate.
         """
-        if len(self._waiting) + len(rows) > WAITING:
+        size = _size(rows)
+        if len(self._waiting) + len(rows) > WAITING or self._waiting_bytes + size > WAITING_BYTES:
             raise Refused(503, Reason.DATABASE_AWAY, "too many events wait for the database")
         self._waiting.extend(rows)
+        self._waiting_bytes += size
         self._wake.set()
         try:
             async with asyncio.timeout(DEADLINE):
@@ -107,13 +111,23 @@ class Intake:
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
-            group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+            group = self._next_group()
             if not self._waiting:
                 self._wake.clear()
             # A request that has given up must not be stored behind its back when it can be helped.
             group = [row for row in group if not row.done.done()]
             if group:
                 await self._store_group(group)
+
+    def _next_group(self) -> list[Row]:
+        count = 0
+        for size in accumulate(len(row.payload) for row in self._waiting[:GROUP]):
+            if count and size > GROUP_BYTES:
+                break
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._waiting_bytes -= _size(group)
+        return group
 
     async def _store_group(self, group: list[Row]) -> None:
         try:
@@ -167,7 +181,12 @@ class Intake:
     async def _connected(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
         if self._db is None or self._db.closed:
             self._db = await psycopg.AsyncConnection.connect(
-                self._url, autocommit=True, connect_timeout=2, prepare_threshold=1, application_name="coursewire web"
+                self._url,
+                autocommit=True,
+                connect_timeout=2,
+                prepare_threshold=1,
+                application_name="coursewire web",
+                options=f"-c statement_timeout={STATEMENT * 1000:.0f}",
             )
         return self._db
 
@@ -183,7 +202,7 @@ def _cut_off_at(deadline: float, db: psycopg.AsyncConnection[tuple[Any, ...]]) -
     """End the connection under a statement that is not through by `deadline`, which then raises OperationalError.
 
     Not by cancelling it: psycopg would first ask the server to cancel the query, and wait up to ten seconds for one
-    that is frozen or out of reach.
+    that is frozen or out of reach. A server that is neither has ended the statement by then.
     """
 
     def cut() -> None:
@@ -227,7 +246,12 @@ async def _body_hashes(db: psycopg.AsyncConnection[tuple[Any, ...]], rows: list[
     return {(connection, bytes(key)): bytes(body) for connection, key, body in await cursor.fetchall()}
 
 
+def _size(rows: Sequence[Row]) -> int:
+    return sum(len(row.payload) for row in rows)
+
+
 def _fail(group: list[Row], error: Exception) -> None:
     for row in group:
         if not row.done.done():
             row.done.set_exception(error)
+            row.done.exception()  # seen: a request of several rows raises the first one's and forgets the others

@@ -57,7 +57,7 @@ class Place:
     crm_token: str
     web_port: int
     flower_port: int
-    command: str  # how to call `coursewire` on this demo
+    shown: str  # the folder as it is typed where the demo was called
 
     @classmethod
     def prepare(cls, folder: DataFolder) -> "Place":
@@ -79,7 +79,7 @@ class Place:
         while flower == web:
             flower = free_port()
         signing = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
-        return cls(folder, signing, secrets.token_hex(16), web, flower, _as_typed(folder.path / "coursewire"))
+        return cls(folder, signing, secrets.token_hex(16), web, flower, _as_typed(folder.path))
 
     @property
     def path(self) -> Path:
@@ -141,10 +141,12 @@ class Place:
         (self.path / "coursewire").chmod(0o700)
 
 
-def _as_typed(script: Path) -> str:
-    """The shortest way to write the path of a script at this prompt."""
-    here = os.path.relpath(script)
-    return shlex.quote(str(script) if here.startswith("..") or os.sep not in here else here)
+def _as_typed(path: Path) -> str:
+    """The shortest way to write a path at this prompt, such that a program in it is found."""
+    here = os.path.relpath(path)
+    if here.startswith(".."):
+        return str(path)
+    return here if os.sep in here else f".{os.sep}{here}"
 
 
 def _importable() -> dict[str, str]:

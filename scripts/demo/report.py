@@ -1,5 +1,6 @@
 """The end of the demo on the screen: promises, figures, and where to look next."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from scripts.demo.cast import WRITES
-from scripts.demo.place import Place
 from scripts.demo.progress import Screen
 from scripts.demo.promises import Promise, counted
+from scripts.demo.stage import Stage
 from scripts.demo.story import Evidence
 
 __all__ = ["show_figures", "show_promises", "show_where_to_look"]
@@ -53,20 +54,22 @@ def show_figures(screen: Screen, evidence: Evidence, seconds: float) -> None:
     screen.console.print(table)
 
 
-def show_where_to_look(screen: Screen, place: Place, email: str, *, stays: bool) -> None:
+def show_where_to_look(screen: Screen, stage: Stage, email: str, *, stays: bool) -> None:
     """Print commands and addresses that work while the demo stays up, or what is left of it."""
+    place, command = stage.place, shlex.quote(f"{stage.place.shown}/coursewire")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     if stays:
-        table.add_row("one person's story", f"{place.command} person show {email}")
-        table.add_row("what died, and why", f"{place.command} events list --status dead")
-        table.add_row("what waits for a person", f"{place.command} parked list")
-        table.add_row("is everything well?", f"{place.command} check")
+        table.add_row("one person's story", f"{command} person show {email}")
+        table.add_row("what died, and why", f"{command} events list --status dead")
+        table.add_row("what waits for a person", f"{command} parked list")
+        table.add_row("is everything well?", f"{command} check")
         table.add_row("workers and tasks", place.flower_url)
         table.add_row("metrics", f"{place.web_url}/metrics")
-    table.add_row("logs of all roles", str(place.log))
-    table.add_row("the connections file", str(place.path / "coursewire.yaml"))
+        table.add_row("contacts in the CRM", f"{stage.crm.url}/__sandbox/contacts")
+    table.add_row("logs of all roles", f"{place.shown}/{place.log.name}")
+    table.add_row("the connections file", f"{place.shown}/coursewire.yaml")
     screen.console.print("[bold]Where to look next[/]" + ("" if stays else " (without --once everything stays up)"))
     screen.console.print(table)
 

@@ -53,11 +53,13 @@ def _tell(screen: Screen, ears: Ears, verdict: _Verdict, data_dir: Path, *, once
         promises = judge(evidence)
         show_promises(screen, promises)
         show_figures(screen, evidence, time.monotonic() - began)
-        show_where_to_look(screen, stage.place, cast.live[0].email.lower(), stays=not once)
+        show_where_to_look(screen, stage, cast.live[0].email.lower(), stays=not once)
         kept = sum(promise.kept for promise in promises)
         ending = "" if once else " Everything stays up: Ctrl-C ends it."
         screen.console.print(f"\n[bold]{kept} of {len(promises)} promises held.[/]{ending}")
         verdict.kept = kept == len(promises)
-        while not once:
-            time.sleep(3600)  # until a signal
-        screen.say("Stopping everything")
+        try:
+            while not once:
+                time.sleep(3600)  # until a signal
+        finally:
+            screen.say("Stopping everything")
