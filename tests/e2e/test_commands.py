@@ -38,9 +38,14 @@ def portal() -> Iterator[HubSpotSandbox]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, database_url: str, master_keys: str, servers: EmbeddedServers, portal: HubSpotSandbox) -> Run:
+def folder(tmp_path: Path, portal: HubSpotSandbox) -> Path:
+    """A folder with a connections file: one LMS, and the sandbox CRM."""
+    return write_connections(tmp_path, portal.url).parent
+
+
+@pytest.fixture
+def run(folder: Path, database_url: str, master_keys: str, servers: EmbeddedServers) -> Run:
     """Run a `coursewire` command to its end; keyword arguments are settings."""
-    write_connections(tmp_path, portal.url)
     ours = {"database_url": database_url, "broker_url": servers.broker_url, "master_keys": master_keys}
 
     def command(*words: str, typed: str = "", **settings: str) -> CompletedProcess[str]:
@@ -121,7 +126,7 @@ def test_events_list_shows_what_came_and_counts_it(run: Run, fed: list[int]) -> 
 
 
 def test_events_list_finds_the_sender_s_id_and_says_when_there_is_none(run: Run, fed: list[int]) -> None:
-    """ "Did you get msg_2?" is answered by yes and what became of it, or by no and exit code 1."""
+    """The question "did you get msg_2?" is answered by yes and what became of it, or by no and exit code 1."""
     found = run("events", "list", "--id", "msg_2", "--json")
     assert [one["id"] for one in json.loads(found.stdout)["events"]] == [fed[1]]
     missing = run("events", "list", "--id", "msg_99")
