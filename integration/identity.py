@@ -191,4 +191,4 @@ class _Decision:
 def released_keys(result: Identified, keys: IndexKeys) -> list[bytes]:
     """Return the park keys that this batch opened: learners who became known, e-mails that became free."""
     opened = [link_key(link) for link in result.new_links]
-    return opened + [keys.newest("park", email) for email in result.freed_emails]
+    return opened + [key for email in result.freed_emails for key in keys.candidates("park", email)]

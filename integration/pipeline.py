@@ -24,6 +24,7 @@ from integration.model.events import LearningEvent
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import audit, courses, events, inbox, people, sync_state
+from integration.storage.base import single
 from integration.storage.courses import CourseSeen
 from integration.storage.events import Fact
 from integration.storage.inbox import Claimed, Settled
@@ -73,7 +74,7 @@ class Pipeline:
         Raises what the database raises when it is away; the rows are then given back or taken back by the sweeper.
         """
         lease = uuid4()
-        with self.engine.begin() as db:
+        with single(self.engine) as db:
             claimed = inbox.claim(db, kind, ids, lease)
         if not claimed:
             return Recorded([], frozenset(), [])
@@ -131,6 +132,9 @@ class Pipeline:
             log.warning("record.refused", rows=len(translated), error=type(error).__name__)
             if len(translated) == 1:
                 row = translated[0].row
+                if isinstance(error, NeedsAttention):
+                    parked = Settled(row.id, "parked", error.reason, error.detail)
+                    return self._record([], [*settled, parked], lease)
                 log.exception("record.failed", inbox=row.id, connection=row.connection)
                 sentence = f"it could not be recorded: {type(error).__name__}"
                 dead = Settled(row.id, "dead", Reason.INTERNAL_ERROR, sentence)

@@ -35,7 +35,8 @@ class Projector:
         settings = self.config.connections[connection]
         maps = rules.field_maps(settings.system, "contact")
         zone, now = ZoneInfo(settings.options.timezone), datetime.now(UTC)
-        found = people.load(db, person_ids, self.ring)
+        loaded = people.load(db, person_ids, self.ring)
+        found = {person_id: person for person_id, person in loaded.items() if not person.is_gone}
         names = people.linked(db, found, [LEARNER])
         standings = events.standings(db, found)
         targets = {}

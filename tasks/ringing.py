@@ -11,6 +11,7 @@ from integration.errors import Reason
 from integration.model.events import Kind
 from integration.pipeline import WRITE_CONTACT
 from integration.storage import rings
+from integration.storage.base import single
 from tasks.assembly import this_process
 
 log = structlog.get_logger(__name__)
@@ -24,7 +25,7 @@ def send(name: str, arguments: list[object]) -> None:
 def ring_connections(names: Iterable[str], operation: str = WRITE_CONTACT, *, at_once: bool = False) -> None:
     """Ring for what is due in these connections, unless somebody has rung and was not heard yet."""
     for name in sorted(set(names)):
-        with this_process().engine.begin() as db:
+        with single(this_process().engine) as db:
             wanted = rings.ring(db, name, operation) or at_once
         if wanted:
             _try("delivery.flush", [name, operation])

@@ -16,6 +16,7 @@ from integration.errors import ConfigError, CoursewireError
 from tasks.embedded.errors import EmbeddedUnavailable, FolderInUse
 
 _SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DIGITS = 6  # 99999 weeks are still a date that exists
 _WIDE = 200
 _UNDEFINED_TABLE = ("42P01", "42703")
 
@@ -114,9 +115,9 @@ def plain(text: str) -> str:
 def span(text: str) -> timedelta:
     """Return `90s`, `30m`, `24h`, `7d` or `2w` as a time span. Raises typer.BadParameter."""
     number, unit = text[:-1], text[-1:]
-    if not (number.isascii() and number.isdigit() and unit in _SPANS and len(number) <= 6):  # noqa: PLR2004 - 19 years in minutes
-        raise typer.BadParameter(f"{text!r} is no time span; write for example 30m, 24h or 7d.")
-    return timedelta(**{_SPANS[unit]: int(number)})
+    if number.isascii() and number.isdigit() and len(number) < _DIGITS and unit in _SPANS:
+        return timedelta(**{_SPANS[unit]: int(number)})
+    raise typer.BadParameter(f"{text!r} is no time span; write for example 30m, 24h or 7d.")
 
 
 def quiet() -> None:

@@ -1,4 +1,4 @@
-"""What tests of real processes share: the web role on a port of its own, a signed sender, and waiting for conditions."""
+"""What tests of real processes share: the web role on a port of its own, a signed sender, waiting for conditions."""
 
 import os
 import signal
@@ -37,7 +37,10 @@ connections:
     credentials: {token: {env: HUBSPOT_TOKEN}}
     options: {timezone: Europe/Berlin}
 routes:
-  - {from: academy, to: crm, flows: {enrollment: realtime, completion: realtime, progress: realtime}, unknown_person: create}
+  - from: academy
+    to: crm
+    flows: {enrollment: realtime, completion: realtime, progress: realtime}
+    unknown_person: create
 """
 
 
@@ -179,9 +182,12 @@ class Web:
         """Ask for a page."""
         return self._session.get(f"{self.url}{path}", timeout=20)
 
-    def post(self, body: bytes, headers: dict[str, str] | None = None, timeout: float = 20) -> requests.Response:
-        """Deliver a body, signed as genuine unless headers are given."""
-        return self._session.post(self.webhooks, data=body, headers=headers or signed(body), timeout=timeout)
+    def post(self, body: bytes | Iterator[bytes], headers: dict[str, str] | None = None) -> requests.Response:
+        """Deliver a body, signed as genuine unless headers are given; an iterator is sent in chunks."""
+        if headers is None:
+            assert isinstance(body, bytes)
+            headers = signed(body)
+        return self._session.post(self.webhooks, data=body, headers=headers, timeout=20)
 
     def _serves(self) -> bool:
         assert self._process is not None

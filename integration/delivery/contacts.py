@@ -179,9 +179,9 @@ class Batch(Settlement):
             ignored = Settled(row.id, "in_step", Reason.PERSON_IGNORED, written=target.version, forget=True)
             self._settle(row, ignored, was_sent=False)
         elif target.unknown_person == "hold":
-            self._park(row, Reason.UNKNOWN_PERSON, "the CRM does not know this person", policy.RECHECK_SECONDS)
+            self._park(row, Reason.UNKNOWN_PERSON, "the CRM does not know this person")
         elif target.create_by is None:
-            self._park(row, Reason.NO_EMAIL, "no e-mail is known to create the contact by", policy.RECHECK_SECONDS)
+            self._park(row, Reason.NO_EMAIL, "no e-mail is known to create the contact by")
         else:
             return True
         return False

@@ -21,6 +21,7 @@ from integration.observability import logs
 from integration.ports import ContactStore
 from integration.security.seal import KeyRing
 from integration.storage import attempts, calls, connections, inbox, people, quarantine, rings, sync_state
+from integration.storage.base import single
 from integration.storage.calls import Call
 from integration.storage.sync_state import Claimed
 
@@ -63,61 +64,58 @@ class Flusher:
         """Drain what is due; returns when nothing is, when the connection may not be called, or when time is up."""
         flushed, lease = Flushed(), uuid4()
         size = self.store.capabilities.batch_size
-        with self.engine.begin() as db:
-            rings.hear(db, self.connection, self.operation)
+        with single(self.engine) as db:
             alone = rings.start(db, self.connection, self.operation, lease)
-            if not alone and sync_state.due(db, self.connection, self.operation, limit=size) < size:
-                return flushed
+            if not alone:
+                rings.hear(db, self.connection, self.operation)
+                if sync_state.due(db, self.connection, self.operation, limit=size) < size:
+                    return flushed
         try:
             self._drain(flushed, lease if alone else None, size)
         finally:
             if alone:
-                with self.engine.begin() as db:
+                with single(self.engine) as db:
                     rings.stop(db, self.connection, self.operation, lease)
-        with self.engine.begin() as db:
+        with single(self.engine) as db:
             # Whoever became due between the last look and the end of the drain rang in vain.
             may_call = connections.state(db, self.connection).may_call
             flushed.ring_again = may_call and sync_state.due(db, self.connection, self.operation, limit=1) > 0
         return flushed
 
     def _drain(self, flushed: Flushed, lease: UUID | None, size: int) -> None:
+        """Write batch after batch; without the lease of the drain, one."""
         ends = time.monotonic() + policy.DRAIN_SECONDS
-        while time.monotonic() < ends and self._may_call():
-            if flushed.batches:
-                self._linger(size)
-            claimed = self._batch(flushed, size if lease or not flushed.batches else 0)
-            if not claimed:
-                return
-            if lease:
-                with self.engine.begin() as db:
-                    rings.start(db, self.connection, self.operation, lease)
-
-    def _may_call(self) -> bool:
-        """Say whether the connection may be called, sitting out a pause that is nearly over."""
-        while True:
-            with self.engine.begin() as db:
-                state = connections.state(db, self.connection)
-            if not 0 < state.wait <= policy.SHORT_PAUSE:
-                return state.may_call
-            time.sleep(state.wait)
+        while self._batch(flushed, size) and lease and time.monotonic() < ends:
+            with single(self.engine) as db:
+                rings.start(db, self.connection, self.operation, lease)
+            self._linger(size)
 
     def _linger(self, size: int) -> None:
         """Wait for a full batch, but only while events are still on their way in."""
         ends = time.monotonic() + policy.LINGER_SECONDS
         while time.monotonic() < ends:
-            with self.engine.begin() as db:
+            with single(self.engine) as db:
                 due = sync_state.due(db, self.connection, self.operation, limit=size)
                 if due >= size or not inbox.is_open(db):
                     return
             time.sleep(policy.LINGER_STEP)
 
+    def _claim(self, lease: UUID, size: int) -> list[Claimed]:
+        """Claim what is due, if the connection may be called; a pause that is nearly over is sat out first."""
+        while True:
+            with single(self.engine) as db:
+                state = connections.state(db, self.connection)
+                if state.may_call:
+                    return sync_state.claim(db, self.connection, self.operation, lease, limit=size)
+            if not 0 < state.wait <= policy.SHORT_PAUSE:
+                return []
+            time.sleep(state.wait)
+
     def _batch(self, flushed: Flushed, size: int) -> int:
-        if not size:
-            return 0
+        """Write one batch; return how many rows it had."""
         lease, started = uuid4(), datetime.now(UTC)
         logs.bind(batch=str(lease))
-        with self.engine.begin() as db:
-            rows = sync_state.claim(db, self.connection, self.operation, lease, limit=size)
+        rows = self._claim(lease, size)
         if not rows:
             return 0
         batch, rule_set = self._projected(rows)
@@ -134,20 +132,19 @@ class Flusher:
     def _projected(self, rows: Sequence[Claimed]) -> tuple[Batch, int]:
         with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
             projected = self.project(db, self.connection, [row.person_id for row in rows])
-            left_out = quarantine.held(db, self.connection, CONTACT)
-            dead_keys = quarantine.held(db, self.connection, CONTACT_KEY)
+            left_out = quarantine.held(db, self.connection, CONTACT, CONTACT_KEY)
         batch = Batch(
             store=self.store,
             ring=self.ring,
             owners=self._owners,
-            left_out=left_out,
-            dead_keys=dead_keys,
+            left_out=left_out[CONTACT],
+            dead_keys=left_out[CONTACT_KEY],
             targets=projected.targets,
         )
         return batch, projected.rule_set
 
     def _owners(self, remote_ids: Sequence[str]) -> Mapping[str, int]:
-        with self.engine.begin() as db:
+        with single(self.engine) as db:
             known = people.by_link(db, CONTACT, [(self.connection, remote_id) for remote_id in remote_ids])
         return {remote_id: person_id for (_, remote_id), person_id in known.items()}
 
@@ -189,8 +186,9 @@ class Flusher:
             fresh += quarantine.add(db, self.connection, CONTACT, batch.refused_fields, reason)
         if batch.refused_keys:
             fresh += quarantine.add(db, self.connection, CONTACT_KEY, batch.refused_keys, reason)
-        if batch.accepted_fields:
-            quarantine.drop(db, self.connection, CONTACT, batch.accepted_fields)
+        if batch.accepted_fields and quarantine.drop(db, self.connection, CONTACT, batch.accepted_fields):
+            # Whoever was written without the field is not in step any more (rule 22).
+            sync_state.reopen(db, self.connection, self.operation, Reason.UNKNOWN_PROPERTY)
         return fresh
 
     def _note_trouble(self, db: Connection, trouble: CoursewireError | None, *, had_calls: bool) -> None:

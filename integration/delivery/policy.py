@@ -6,7 +6,7 @@ MOST_TRIES = 8
 """Tries of one record for one and the same trouble before a person must look; outages do not count."""
 
 RECHECK_SECONDS = 3600.0
-"""How often a person whom the CRM does not know is looked for again."""
+"""How often a parked person is looked at again: sales may have created the contact, or undone a clash."""
 
 LINGER_SECONDS = 0.5
 """How long a drain waits for a full batch while events are still coming in."""

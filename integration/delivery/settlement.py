@@ -57,8 +57,9 @@ class Settlement:
         else:
             self._settle(row, outcome, fields)
 
-    def _park(self, row: Claimed, reason: Reason, detail: str, after: float | None = None) -> None:
-        self._settle(row, Settled(row.id, "parked", reason, detail, after=after), was_sent=False)
+    def _park(self, row: Claimed, reason: Reason, detail: str) -> None:
+        """Leave a row to a person, and look again from time to time: what they mend in the CRM needs no word to us."""
+        self._settle(row, Settled(row.id, "parked", reason, detail, after=policy.RECHECK_SECONDS), was_sent=False)
 
     def _give_back(self, row: Claimed) -> None:
         """Return a row that was not sent, its attempt included: the trouble is the connection's (rule 23)."""

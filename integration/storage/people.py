@@ -28,7 +28,7 @@ ORDER BY created_at, connection, external_id
 """
 
 _LOAD = """
-SELECT id, version, profile, attention FROM people
+SELECT id, version, profile, attention, merged_into IS NOT NULL OR erased_at IS NOT NULL AS is_gone FROM people
 WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id
 """
 
@@ -79,6 +79,7 @@ class Person:
     version: int
     profile: Profile
     attention: str | None = None
+    is_gone: bool = False
     is_new: bool = False
     is_changed: bool = False
 
@@ -125,7 +126,7 @@ def load(db: Connection, ids: Iterable[int], ring: KeyRing, *, lock: bool = Fals
     Raises NeedsAttention(SEAL_KEY_MISSING) where a profile cannot be opened.
     """
     rows = db.exec_driver_sql(_LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))})
-    return {row.id: Person(row.id, row.version, _profile(row.id, row.profile, ring), row.attention) for row in rows}
+    return {row.id: Person(row.id, row.version, _profile(row.id, row.profile, ring), row.attention, row.is_gone) for row in rows}
 
 
 def new_ids(db: Connection, count: int) -> list[int]:

@@ -18,8 +18,8 @@ RETURNING field, (xmax = 0) AS fresh
 """
 
 _HELD = """
-SELECT field FROM quarantined_fields
-WHERE connection = %(connection)s AND object_type = %(object_type)s AND retry_at > now()
+SELECT object_type, field FROM quarantined_fields
+WHERE connection = %(connection)s AND object_type = ANY(%(object_types)s::text[]) AND retry_at > now()
 """
 
 _DROP = """
@@ -41,10 +41,10 @@ def add(db: Connection, connection: str, object_type: str, fields: Iterable[str]
     return [row.field for row in db.exec_driver_sql(_ADD, values) if row.fresh]
 
 
-def held(db: Connection, connection: str, object_type: str) -> frozenset[str]:
-    """Return the properties to leave out now."""
-    rows = db.exec_driver_sql(_HELD, {"connection": connection, "object_type": object_type})
-    return frozenset(row.field for row in rows)
+def held(db: Connection, connection: str, *object_types: str) -> dict[str, frozenset[str]]:
+    """Return the properties to leave out now, per object type."""
+    rows = db.exec_driver_sql(_HELD, {"connection": connection, "object_types": list(object_types)}).fetchall()
+    return {kind: frozenset(row.field for row in rows if row.object_type == kind) for kind in object_types}
 
 
 def drop(db: Connection, connection: str, object_type: str, accepted: Iterable[str]) -> list[str]:

@@ -112,6 +112,12 @@ SELECT count(*) FROM (
 """
 
 
+# In the backfill lane: whoever has news goes first.
+_REOPEN = """
+UPDATE sync_state SET status = 'due', lane = %(lane)s, not_before = now(), wanted_since = now(), reason = %(reason)s
+WHERE connection = %(connection)s AND operation = %(operation)s AND status = 'in_step'
+"""
+
 _HOLDERS = """
 SELECT connection, subject_id FROM sync_state
 WHERE subject_id = ANY(%(ids)s::bigint[]) AND operation = %(operation)s
@@ -226,6 +232,12 @@ def due(db: Connection, connection: str, operation: str, *, limit: int) -> int:
     """Return how many rows could be claimed now, counted up to `limit`."""
     values = {"connection": connection, "operation": operation, "limit": limit}
     return int(db.exec_driver_sql(_DUE, values).scalar_one())
+
+
+def reopen(db: Connection, connection: str, operation: str, reason: Reason) -> int:
+    """Compare everybody in step with a system anew; return how many they are."""
+    values = {"connection": connection, "operation": operation, "lane": BACKFILL, "reason": reason.value}
+    return db.exec_driver_sql(_REOPEN, values).rowcount
 
 
 def holders(db: Connection, person_ids: Sequence[int], operation: str) -> list[tuple[str, int]]:

@@ -67,10 +67,8 @@ class Intake:
     async def stop(self) -> None:
         """Write what waits, then close."""
         if self._task:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(DEADLINE):
-                    while self._waiting:
-                        await asyncio.sleep(0.01)
+            if self._waiting:
+                await asyncio.wait([row.done for row in self._waiting], timeout=DEADLINE)
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task

@@ -40,7 +40,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count bytes while a head is open."""
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+        at_work = self.cycle and not self.cycle.response_complete
+        if self._timer is None and not at_work:
             self._start_clock()  # line ends between requests, or the rest of a body that was refused unread
         self._bytes += len(data)
         super().data_received(data)

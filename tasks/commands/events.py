@@ -72,8 +72,8 @@ def show_list(
         return
     _table(events)
     total = sum(one.events for one in counts)
-    period = "in all" if since == ALWAYS else f"since {since} ago"
-    say(f"{len(events)} of {count(total, 'event')} {period}." if total else f"No such event {period}.")
+    period = "" if since == ALWAYS else f" of the last {since}"
+    say(f"{len(events)} of {count(total, 'event')}{period}." if total else f"There is no such event{period}.")
     _footer(counts)
 
 

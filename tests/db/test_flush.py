@@ -252,6 +252,31 @@ def test_a_bare_portal_is_written_as_far_as_it_goes(
     assert ("contact", "courses_completed_count") in held
 
 
+def test_a_property_that_returns_reaches_everybody(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """When a missing property is there again, those who were written without it get it without news of their own."""
+    with HubSpotSandbox(token="t0ken", rate=100_000) as other:
+        other.set_properties(remove=["last_course_completed"])
+        flusher = make(url=other.url)
+        sync(pipeline, put, people(3))
+        flusher.flush()
+        text = {"label": "Last", "type": "string", "fieldType": "text", "groupName": "lms_sync"}
+        other.set_properties(add=[{"name": "last_course_completed", **text}])
+        with engine.begin() as db:
+            db.exec_driver_sql("UPDATE quarantined_fields SET retry_at = now()")
+        sync(pipeline, put, people(1, course="later", at=5))
+        flusher.flush()
+        flusher.flush()
+        said = {c["properties"]["email"]: c["properties"]["last_course_completed"] for c in other.contacts()}
+    assert said == {
+        "u0@example.com": "Course later",
+        "u1@example.com": "Course demo-101",
+        "u2@example.com": "Course demo-101",
+    }
+    assert rows(engine, "SELECT field FROM quarantined_fields") == []
+
+
 def test_a_refused_record_never_sinks_its_neighbours(
     engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
 ) -> None:

@@ -26,7 +26,7 @@ def run(url: str, story: Callable[[Sequence[Intake], list[int]], Awaitable[None]
 
     async def told() -> None:
         async with AsyncExitStack() as stack:
-            intakes = [Intake(url, lambda stored: rung.extend(row_id for row_id, _ in stored)) for _ in range(processes)]
+            intakes = [Intake(url, lambda new: rung.extend(row_id for row_id, _ in new)) for _ in range(processes)]
             for one in intakes:
                 await one.start()
                 stack.push_async_callback(one.stop)
@@ -140,7 +140,7 @@ def test_a_row_postgres_cannot_hold_is_refused_alone(database_url: str) -> None:
 def test_a_blocked_insert_is_given_up_in_time_and_leaves_nothing_behind(database_url: str) -> None:
     """Behind somebody's lock a sender is told 503; no session of ours stays in the queue, and then all is well."""
 
-    async def story(intakes: Sequence[Intake], _: list[int]) -> None:
+    async def story(intakes: Sequence[Intake], rung: list[int]) -> None:
         with held(database_url, "blocked"), psycopg.connect(database_url, autocommit=True) as watcher:
             for _ in range(2):
                 started = time.monotonic()
@@ -148,12 +148,16 @@ def test_a_blocked_insert_is_given_up_in_time_and_leaves_nothing_behind(database
                     await intakes[0].store([row("blocked")])
                 assert refused.value.status == 503
                 assert time.monotonic() - started < 3
-            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            query = """
+                SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'
+            """
             ends = time.monotonic() + 5
             while watcher.execute(query).fetchone() != (0,):
                 assert time.monotonic() < ends
                 await asyncio.sleep(0.05)
         assert await intakes[0].store([row("blocked")]) == (1, 0)
+        assert len(rung) == 1
 
     run(database_url, story)
     assert len(everything(database_url)) == 1

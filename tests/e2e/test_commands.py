@@ -120,7 +120,7 @@ def test_events_list_shows_what_came_and_counts_it(run: Run, fed: list[int]) -> 
     lines = done.stdout.splitlines()
     assert lines[1].startswith(f"{fed[3]} ")
     assert "unknown_type" in lines[1]
-    assert "4 of 4 events since 24h ago." in lines
+    assert "4 of 4 events of the last 24h." in lines
     assert "        2  parked (email_taken)" in lines
     assert names_nobody(done)
 

@@ -2,15 +2,16 @@
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import json
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import orjson
 import psycopg
@@ -23,11 +24,12 @@ from integration.connectors import registry
 from integration.model.events import Kind
 from integration.pipeline import Pipeline
 from integration.security.seal import KeyRing
-from integration.storage import index_keys, inbox
+from integration.storage import inbox, index_keys
 from integration.storage.base import engine_for
 from tasks.embedded.servers import EmbeddedServers
 from tests.processes import ADA, OLD_SECRET, SECRET, Web, event, signed, until
 
+FOREIGN_SECRET = "whsec_" + base64.b64encode(b"not the secret at all...").decode()
 SLOW = (8.0, 14.0)
 """Between how many seconds a slow client is turned away; the deadline is 10."""
 
@@ -119,7 +121,7 @@ def post(web: Web, body: bytes, headers: Mapping[str, str] | None = None, path: 
         return read_answer(b"".join(iter(lambda: wire.recv(65536), b"")))
 
 
-def volley(web: Web, deliveries: list[tuple[bytes, Mapping[str, str]]]) -> list[Answer]:
+def volley(web: Web, deliveries: Sequence[tuple[bytes, Mapping[str, str]]]) -> list[Answer]:
     """Deliver all at once, each over a connection that stood open before the first byte was sent."""
 
     async def one(wire: tuple[asyncio.StreamReader, asyncio.StreamWriter], raw: bytes) -> Answer:
@@ -194,7 +196,9 @@ def test_a_path_behind_the_connection_is_allowed(web: Web) -> None:
     assert post(web, event(6), path="/webhooks/academy/events/v2").status == 202
 
 
-def test_what_is_stored_is_rung_for_with_ids_alone(web: Web, rows: psycopg.Connection, servers: EmbeddedServers) -> None:
+def test_what_is_stored_is_rung_for_with_ids_alone(
+    web: Web, rows: psycopg.Connection, servers: EmbeddedServers
+) -> None:
     """Soon after the 202 the broker holds a message with the row's id, and nothing else about it."""
     body = event(7)
     post(web, body, signed(body, "msg_rung"))
@@ -209,8 +213,8 @@ def test_what_is_stored_is_rung_for_with_ids_alone(web: Web, rows: psycopg.Conne
     until(rung)
     message = json.loads(rung()[0])
     assert message["headers"]["task"] == "completion.sync"
-    assert b"ada" not in rung()[0].lower()
-    assert b"ada" not in base64.b64decode(message["body"]).lower()
+    for said in (rung()[0], base64.b64decode(message["body"])):
+        assert not any(word in said.lower() for word in (b"byron", b"@example", b"demo-101", b"msg_rung"))
 
 
 def _arguments(message: bytes) -> list[list[int]]:
@@ -233,7 +237,7 @@ def _stamped(stamp: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("headers", "reason"),
     [
-        (lambda: signed(event(10), secret="whsec_" + base64.b64encode(b"not the secret at all...").decode()), "bad_signature"),
+        (lambda: signed(event(10), secret=FOREIGN_SECRET), "bad_signature"),
         (lambda: signed(event(11)), "bad_signature"),
         (lambda: _headers(webhook_id="msg_another"), "bad_signature"),
         (lambda: _headers(webhook_signature="v1,AAAA v2,\xff"), "bad_signature"),
@@ -375,9 +379,7 @@ SLOW_CLIENTS = {
         request(b"", signed(b"")).replace(b"content-length: 0", b"transfer-encoding: chunked"), b"1\r\nx\r\n"
     ),
     "between requests": Slow(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", b"\r\n"),
-    "unread body": Slow(
-        b"POST /webhooks/nobody HTTP/1.1\r\nhost: localhost\r\ncontent-length: 90000\r\n\r\n", b"x"
-    ),
+    "unread body": Slow(b"POST /webhooks/nobody HTTP/1.1\r\nhost: localhost\r\ncontent-length: 90000\r\n\r\n", b"x"),
 }
 
 
@@ -402,7 +404,7 @@ def dawdle(port: int, client: Slow) -> Answer | float:
 
 
 @pytest.fixture(scope="module")
-def dawdled(web: Web) -> Iterator[tuple[dict[str, Answer | float], list[Answer]]]:
+def dawdled(web: Web) -> "Dawdled":
     """What became of every slow client, and how others fared meanwhile."""
     with ThreadPoolExecutor(len(SLOW_CLIENTS)) as pool:
         ends = {name: pool.submit(dawdle, web.port, client) for name, client in SLOW_CLIENTS.items()}
@@ -412,7 +414,7 @@ def dawdled(web: Web) -> Iterator[tuple[dict[str, Answer | float], list[Answer]]
             answer = post(web, event(15))
             meanwhile.append(Answer(answer.status, {}, b"", time.perf_counter() - started))
             time.sleep(0.1)
-    yield {name: end.result() for name, end in ends.items()}, meanwhile
+    return {name: end.result() for name, end in ends.items()}, meanwhile
 
 
 Dawdled = tuple[dict[str, Answer | float], list[Answer]]
@@ -478,7 +480,11 @@ ENDINGS: dict[str, tuple[bytes, str, str]] = {
     "endless number": (event(20).replace(b"92.5", b"9" * 10_000), "dead", "hostile_json"),
     "key twice": (event(20).replace(b'"score":92.5', b'"score":1,"score":92.5'), "done", "applied"),
     "unknown type": (event(21).replace(b"course.completed", b"badge.awarded"), "ignored", "unknown_type"),
-    "bad e-mail": (event(22).replace(b'"u-22"', b"null").replace(b"@example.com", b" at home"), "parked", "invalid_email"),
+    "bad e-mail": (
+        event(22).replace(b'"u-22"', b"null").replace(b"@example.com", b" at home"),
+        "parked",
+        "invalid_email",
+    ),
     "missing field": (event(23).replace(b'"course":', b'"curse":'), "dead", "missing_field"),
     "nobody": (event(24).replace(b'"learner":', b'"teacher":'), "dead", "missing_field"),
     "no type": (event(25).replace(b'"type":', b'"kind":'), "dead", "missing_field"),
@@ -512,9 +518,6 @@ def test_an_id_of_8_kilobytes_is_an_id(web: Web, rows: psycopg.Connection, pipel
 
 def latin_signature(webhook_id: str, stamp: str, body: bytes) -> str:
     """Sign an id that is bytes rather than text."""
-    import hashlib  # noqa: PLC0415
-    import hmac  # noqa: PLC0415
-
     key = base64.b64decode(SECRET.removeprefix("whsec_"))
     content = b".".join((webhook_id.encode("latin-1"), stamp.encode(), body))
     return "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
@@ -552,6 +555,14 @@ def test_one_event_sent_fifty_times_at_once_is_one_row(web: Web, rows: psycopg.C
     assert {answer.status for answer in answers} == {202}
     assert sum(orjson.loads(answer.body)["accepted"] for answer in answers) == 1
     assert count(rows) == (before[0] + 1, before[1] + 1)
+
+
+def test_large_events_are_written_in_time_too(web: Web, rows: psycopg.Connection) -> None:
+    """Thirty bodies near the limit at once fit what may wait, and none of them, nor a small one between, is refused."""
+    before = count(rows)
+    bodies = [event(5_000 + n, filler="x" * (900_000 if n % 2 else 10)) for n in range(60)]
+    assert {answer.status for answer in volley(web, [(body, signed(body)) for body in bodies])} == {202}
+    assert count(rows) == (before[0] + 60, before[1] + 60)
 
 
 def test_two_bodies_racing_for_one_id_are_both_kept(web: Web, rows: psycopg.Connection) -> None:
@@ -599,7 +610,7 @@ def test_nothing_personal_and_no_secret_is_said(web: Web) -> None:
     post(web, event(50), path="/webhooks/ada.byron@example.com")
     said = web.output + web.get("/metrics").text
     assert '"webhook.accepted"' in said
-    words = ["ada", "byron", "example.com", "Product demo", "demo-101", "whsec_", "v1,", "msg_"]
+    words = ["byron", "example.com", "Product demo", "demo-101", "whsec_", "v1,", "msg_"]
     secrets = [secret.removeprefix("whsec_") for secret in (SECRET, OLD_SECRET)]
     assert [word for word in [*words, *secrets] if word.lower() in said.lower()] == []
     assert not re.search(r"postgresql://\S+:\S+@|redis://:\S+@", said)

@@ -1,4 +1,4 @@
-"""The endpoint while what it stands on is away, frozen, killed or lying: no 202 without a commit, no wait without end."""
+"""The endpoint while what it stands on is away, frozen or killed: no 202 without a commit, no wait without end."""
 
 import os
 import random
@@ -19,7 +19,7 @@ import redis
 import requests
 
 from integration.security.seal import KeyRing
-from integration.storage import index_keys, inbox
+from integration.storage import inbox, index_keys
 from integration.storage.base import engine_for
 from scripts.migrations import upgrade
 from scripts.sandbox.deliveries import Delivery
@@ -38,14 +38,16 @@ def own(keyring: KeyRing) -> Iterator[EmbeddedServers]:
     """Durable servers that may be frozen and killed, because nobody else uses them."""
     place = Path(tempfile.mkdtemp(prefix="coursewire-"))
     place.chmod(0o711)
-    with EmbeddedServers(place / "data") as servers:
-        engine = engine_for(servers.database_url)
-        with engine.begin() as db:
-            upgrade(db)
-            index_keys.load(db, keyring)
-        engine.dispose()
-        yield servers
-    shutil.rmtree(place)
+    try:
+        with EmbeddedServers(place / "data") as servers:
+            engine = engine_for(servers.database_url)
+            with engine.begin() as db:
+                upgrade(db)
+                index_keys.load(db, keyring)
+            engine.dispose()
+            yield servers
+    finally:
+        shutil.rmtree(place)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,9 @@ def web(own: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory, master_k
 
 def kept(own: EmbeddedServers, ring: KeyRing) -> dict[bytes, list[bytes]]:
     """Return every payload in the inbox by its key, having checked that each key has its row and each row its key."""
-    query = "SELECT k.key, i.connection, i.request_id, i.payload FROM inbox_keys k FULL JOIN inbox i ON i.id = k.inbox_id"
+    query = (
+        "SELECT k.key, i.connection, i.request_id, i.payload FROM inbox_keys k FULL JOIN inbox i ON i.id = k.inbox_id"
+    )
     found: dict[bytes, list[bytes]] = {}
     with psycopg.connect(own.database_url) as db:
         for key, connection, request_id, payload in db.execute(query):
@@ -155,14 +159,16 @@ def test_a_frozen_broker_holds_up_nobody(own: EmbeddedServers, web: Web) -> None
     with frozen(own.valkey.pid):
         meanwhile = pace(web, 7)
     assert max(meanwhile) < 2
-    assert statistics.median(meanwhile) < statistics.median(before) * 3 + 0.02
-    assert statistics.quantiles(meanwhile, n=20)[-1] < statistics.quantiles(before, n=20)[-1] * 3 + 0.1
+    assert statistics.median(meanwhile) < statistics.median(before) * 3 + 0.1
+    assert statistics.quantiles(meanwhile, n=20)[-1] < statistics.quantiles(before, n=20)[-1] * 3 + 0.5
     with redis.Redis.from_url(own.broker_url) as broker:
         rung = int(broker.llen("completion") or 0) + int(broker.llen("sync") or 0)
         until(lambda: accepts(web) and int(broker.llen("sync") or 0) > rung, every=0.2)
 
 
-def test_a_frozen_broker_does_not_keep_the_process_alive(own: EmbeddedServers, tmp_path: Path, master_keys: str) -> None:
+def test_a_frozen_broker_does_not_keep_the_process_alive(
+    own: EmbeddedServers, tmp_path: Path, master_keys: str
+) -> None:
     """Told to end while the broker hangs, the process ends; what was not rung the sweeper rings."""
     assert own.valkey
     urls = {"database_url": own.database_url, "broker_url": own.broker_url}
@@ -186,6 +192,21 @@ def test_a_frozen_postgres_is_503_and_recovers(own: EmbeddedServers, web: Web, k
     until(lambda: accepts(web), 15)
     assert web.get("/readyz").status_code == 200
     kept(own, keyring)
+
+
+def test_a_frozen_postgres_does_not_keep_the_process_alive(
+    own: EmbeddedServers, tmp_path: Path, master_keys: str
+) -> None:
+    """Told to end while the database hangs, the process answers who waits and ends."""
+    assert own.postgres
+    urls = {"database_url": own.database_url, "broker_url": own.broker_url}
+    with Web(tmp_path, master_keys=master_keys, **urls) as web, ThreadPoolExecutor(5) as pool:
+        assert accepts(web)
+        with frozen(own.postgres.pid):
+            waiting = [pool.submit(web.post, event(n)) for n in range(5)]
+            until(lambda: web.get("/healthz").ok)
+            web.terminate(10)
+            assert {one.result().status_code for one in waiting} == {503}
 
 
 def test_a_stopped_postgres_is_503_and_recovers(own: EmbeddedServers, web: Web) -> None:
@@ -236,7 +257,9 @@ def test_a_lost_connection_costs_one_answer_at_most(own: EmbeddedServers, web: W
     """When the database ends our session, the next delivery but one is accepted at the latest (F23)."""
     until(lambda: accepts(web), 5)
     with psycopg.connect(own.database_url, autocommit=True) as db:
-        query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'coursewire web'"
+        query = (
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'coursewire web'"
+        )
         assert db.execute(query).fetchone() == (1,)
     assert [accepts(web), accepts(web)][1]
 
@@ -251,7 +274,8 @@ def test_a_commit_nobody_heard_of_is_a_duplicate_when_resent(
     with Proxy(own.postgres.port) as proxy:
         url = own.database_url.replace(f":{own.postgres.port}/", f":{proxy.port}/")
         with Web(tmp_path, database_url=url, broker_url=own.broker_url, master_keys=master_keys) as web:
-            assert all([accepts(web) for _ in range(3)])  # by then the statement is prepared: it takes one message
+            for _ in range(3):  # then the statement is prepared: it takes one message
+                assert accepts(web)
             proxy.deaf.set()
             started = time.monotonic()
             assert web.post(body, headers).status_code == 503
@@ -269,9 +293,7 @@ def test_a_commit_nobody_heard_of_is_a_duplicate_when_resent(
 
 
 @pytest.mark.parametrize("seed", [11])
-def test_a_killed_postgres_loses_nothing_accepted(
-    own: EmbeddedServers, web: Web, keyring: KeyRing, seed: int
-) -> None:
+def test_a_killed_postgres_loses_nothing_accepted(own: EmbeddedServers, web: Web, keyring: KeyRing, seed: int) -> None:
     """Kill -9 of the database mid-burst, three times: everything answered 202 is there, byte for byte (F22)."""
     assert own.postgres
     dice = random.Random(seed)

@@ -79,8 +79,12 @@ class Installation:
     def stop(self) -> None:
         """End it politely; harmless when it does not run."""
         if self._up and self._up.poll() is None:
-            self._up.send_signal(signal.SIGINT)
-            self._up.wait(90)
+            self._up.send_signal(signal.SIGTERM)
+            try:
+                self._up.wait(60)
+            finally:
+                self._up.kill()  # its watchdog then ends the rest
+                self._up.wait()
 
     def kill(self) -> list[int]:
         """Kill the supervisor alone, as the system does when memory runs out; return whom it leaves behind."""
@@ -162,14 +166,16 @@ def installation() -> Iterator[Installation]:
     """A new one, with a CRM that answers fast and takes every call."""
     place = Path(tempfile.mkdtemp(prefix="coursewire-"))
     place.chmod(0o711)
-    with HubSpotSandbox(rate=10_000) as crm:
-        made = Installation(place, crm)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
-    shutil.rmtree(place)
+    try:
+        with HubSpotSandbox(rate=10_000) as crm:
+            made = Installation(place, crm)
+            try:
+                made.start()
+                yield made
+            finally:
+                made.stop()
+    finally:
+        shutil.rmtree(place)
 
 
 def settled(engine: Engine) -> Books:

@@ -104,7 +104,7 @@ def test_a_broker_that_is_away_is_tried_once_for_all_that_gathered() -> None:
     with publishing(broker) as publisher:
         publisher.ring([(n, Kind.COMPLETION) for n in range(500)])
         until(lambda: broker.tried == 1)
-        until(lambda: publisher._queue.empty())
+        until(publisher._queue.empty)
         broker.away = False
         publisher.ring([(500, Kind.COMPLETION)])
         until(lambda: broker.ids == [500])
