@@ -1,0 +1,79 @@
+"""The documents say what the program does: variables, commands, reasons, metrics, tables and links."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+import mappings.tables
+from integration.errors import Reason
+from integration.model.events import EventType
+from integration.settings import Settings
+from integration.storage.tables import Base
+from tasks.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def page(name: str) -> str:
+    """Return a page's text."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_every_variable_is_explained() -> None:
+    """The operations page names each setting, and none that does not exist."""
+    named = set(re.findall(r"COURSEWIRE_[A-Z_]+[A-Z]", page("docs/operations.md")))
+    assert named == {f"COURSEWIRE_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_the_defaults_named_are_the_defaults() -> None:
+    """Port and concurrency on the page are those of the settings."""
+    text = page("docs/operations.md")
+    fields = Settings.model_fields
+    assert f"`{fields['port'].default}`" in text
+    assert f"`COURSEWIRE_WORKER_CONCURRENCY` | `{fields['worker_concurrency'].default}`" in text
+
+
+def test_commands_in_the_documents_exist() -> None:
+    """Every `coursewire …` a reader is told to type is a command, with the sub-command it is told with."""
+    root = typer.main.get_command(app)
+    known = {name: getattr(command, "commands", {}) for name, command in root.commands.items()}  # type: ignore[attr-defined]
+    for path in PAGES:
+        for name, sub in re.findall(r"`(?:\.venv/bin/)?coursewire ([a-z-]+)(?: ([a-z]+))?", path.read_text("utf-8")):
+            assert name in known, f"{path.name}: coursewire {name}"
+            if known[name] and sub:
+                assert sub in known[name], f"{path.name}: coursewire {name} {sub}"
+
+
+def test_answers_and_types_on_the_events_page_exist() -> None:
+    """Reasons of the endpoint and event types on the page are those of the code, all of them."""
+    text = page("docs/events.md")
+    answers = text[text.index("## Answers") :]
+    named = set(re.findall(r"`([a-z]+_[a-z_]+)`", answers))
+    assert named <= {reason.value for reason in Reason}
+    for member in EventType:
+        assert member.value.rpartition(".")[2] in text
+
+
+def test_metrics_on_the_operations_page_exist() -> None:
+    """Each metric to alert on is one the exporter has."""
+    code = page("integration/observability/books.py") + page("integration/observability/metrics.py")
+    for name in set(re.findall(r"coursewire_[a-z_]+", page("docs/operations.md"))):
+        assert name.removesuffix("_total") in code, name
+
+
+def test_every_table_is_in_the_architecture() -> None:
+    """The table of tables names each one there is."""
+    assert mappings.tables
+    text = page("docs/architecture.md")
+    assert [name for name in Base.metadata.tables if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Links to files of the project are not broken."""
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
