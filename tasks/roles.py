@@ -97,10 +97,11 @@ def roles(settings: Settings) -> list[Role]:
         if value is not None:
             shown = value.get_secret_value() if hasattr(value, "get_secret_value") else value
             environment[f"COURSEWIRE_{name.upper()}"] = str(shown)
+    # The worker is stopped last: what web has just stored may still be worked off, and a call must end. Web gets more
+    # than its own 12 s of politeness.
+    how = {"worker": (1, 30.0), "web": (0, 15.0)}
     return [
-        # The worker is stopped last: what web has just stored may still be worked off, and a call must end.
-        Role(name, [sys.executable, "-m", "tasks.cli", name], environment, *((1, 30.0) if name == "worker" else ()))
-        for name in ROLES
+        Role(name, [sys.executable, "-m", "tasks.cli", name], environment, *how.get(name, (0, 10.0))) for name in ROLES
     ]
 
 

@@ -15,7 +15,6 @@ from functools import partial
 import orjson
 import structlog
 
-from integration.delivery import policy
 from integration.delivery.settlement import Settlement
 from integration.errors import (
     BatchRejected,

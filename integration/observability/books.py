@@ -92,11 +92,15 @@ class _PostgresCollector:
         self._families: list[Metric] = []
 
     def collect(self) -> Iterator[Metric]:
-        with self._lock:
-            if monotonic() - self._asked_at >= FRESH_SECONDS:
-                self._families = self._ask()
-                self._asked_at = monotonic()
-            yield from self._families
+        # One scrape asks; the others get what is known, or a frozen Postgres would hold a thread for each of them.
+        if self._lock.acquire(blocking=False):
+            try:
+                if monotonic() - self._asked_at >= FRESH_SECONDS:
+                    self._families = self._ask()
+                    self._asked_at = monotonic()
+            finally:
+                self._lock.release()
+        yield from self._families
 
     def _ask(self) -> list[Metric]:
         up = GaugeMetricFamily("coursewire_database_up", "Whether Postgres answered.")

@@ -126,7 +126,10 @@ def load(db: Connection, ids: Iterable[int], ring: KeyRing, *, lock: bool = Fals
     Raises NeedsAttention(SEAL_KEY_MISSING) where a profile cannot be opened.
     """
     rows = db.exec_driver_sql(_LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))})
-    return {row.id: Person(row.id, row.version, _profile(row.id, row.profile, ring), row.attention, row.is_gone) for row in rows}
+    return {
+        row.id: Person(row.id, row.version, _profile(row.id, row.profile, ring), row.attention, row.is_gone)
+        for row in rows
+    }
 
 
 def new_ids(db: Connection, count: int) -> list[int]:

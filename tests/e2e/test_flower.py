@@ -50,7 +50,7 @@ def answers(url: str, **more: object) -> bool:
 
 def test_flower_refuses_to_be_open_to_the_network(servers: EmbeddedServers) -> None:
     """Without a password it does not listen beyond this machine, and says what to set."""
-    env = environment(servers, COURSEWIRE_FLOWER_HOST="0.0.0.0")
+    env = environment(servers, COURSEWIRE_FLOWER_HOST="0.0.0.0")  # noqa: S104 - it must refuse
     ended = subprocess.run(
         [sys.executable, "-m", "tasks.cli", "flower"], env=env, capture_output=True, text=True, timeout=60, check=False
     )
