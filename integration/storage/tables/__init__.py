@@ -1,0 +1,44 @@
+"""The tables of `integration` (architecture section 5). Alembic compares the database with these."""
+
+from integration.storage.tables.base import Base
+from integration.storage.tables.facts import Course, Event, Link, Person
+from integration.storage.tables.intake import INBOX_STATES, Inbox, InboxKey
+from integration.storage.tables.keeping import Audit, Credential, Cursor, IndexKey, Run
+from integration.storage.tables.outgoing import (
+    CONNECTION_STATES,
+    DELIVERY_STATES,
+    SYNC_STATES,
+    ApiCall,
+    Attempt,
+    Connection,
+    Delivery,
+    QuarantinedField,
+    Ring,
+    SyncState,
+)
+
+__all__ = [
+    "CONNECTION_STATES",
+    "DELIVERY_STATES",
+    "INBOX_STATES",
+    "SYNC_STATES",
+    "ApiCall",
+    "Attempt",
+    "Audit",
+    "Base",
+    "Connection",
+    "Course",
+    "Credential",
+    "Cursor",
+    "Delivery",
+    "Event",
+    "Inbox",
+    "InboxKey",
+    "IndexKey",
+    "Link",
+    "Person",
+    "QuarantinedField",
+    "Ring",
+    "Run",
+    "SyncState",
+]

@@ -1,0 +1,170 @@
+"""What leaves: who should hold what, every try, and the state of each connection."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Identity, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.orm import Mapped, mapped_column
+
+from integration.storage.tables.base import NOW, QUEUE, Base, one_of
+
+CONNECTION_STATES = ("active", "paused", "broken", "limited", "removed")
+SYNC_STATES = ("in_step", "due", "sending", "waiting", "parked", "dead")
+DELIVERY_STATES = ("pending", "sending", "delivered", "parked", "dead", "cancelled")
+
+
+class Connection(Base):
+    """The state of one connection; its settings are in the connections file."""
+
+    __tablename__ = "connections"
+    __table_args__ = (one_of("status", CONNECTION_STATES),)
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    system: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="active")
+    reason: Mapped[str | None]
+    failures: Mapped[int] = mapped_column(server_default="0")
+    paused_until: Mapped[datetime | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class SyncState(Base):
+    """What one system should hold of one person: due while wanted > written, whatever happened in between.
+
+    `not_before` NULL = nothing to claim. `max_batch` set = a suspect: claimed only in batches of that size (rule 20).
+    """
+
+    __tablename__ = "sync_state"
+    __table_args__ = (
+        UniqueConstraint("connection", "object_type", "operation", "subject_id"),
+        one_of("status", SYNC_STATES),
+        Index(
+            "ix_sync_state_due",
+            "connection",
+            "operation",
+            "lane",
+            "not_before",
+            postgresql_where=text("not_before IS NOT NULL AND status <> 'sending'"),
+        ),
+        Index("ix_sync_state_lease", "lease_until", postgresql_where=text("status = 'sending'")),
+        Index("ix_sync_state_subject_id", "subject_id"),
+        QUEUE,
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    connection: Mapped[str]
+    object_type: Mapped[str]
+    operation: Mapped[str]
+    subject_id: Mapped[int]
+    wanted: Mapped[int]
+    written: Mapped[int] = mapped_column(server_default="0")
+    status: Mapped[str] = mapped_column(server_default="due")
+    reason: Mapped[str | None]
+    detail: Mapped[str | None]
+    lane: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    not_before: Mapped[datetime | None]
+    wanted_since: Mapped[datetime] = mapped_column(server_default=NOW)
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    deaths: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    claimed_with: Mapped[int | None] = mapped_column(SmallInteger)
+    max_batch: Mapped[int | None] = mapped_column(SmallInteger)
+    lease: Mapped[Any | None] = mapped_column(UUID)
+    lease_until: Mapped[datetime | None]
+    remote_id: Mapped[str | None]
+    remote_values: Mapped[bytes | None]
+    remote_at: Mapped[datetime | None]
+    remote_origin: Mapped[str | None]
+    rule_set: Mapped[int | None]
+    written_at: Mapped[datetime | None]
+
+
+class Delivery(Base):
+    """A fact to write to a system once, by idempotency key."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("connection", "idempotency_key"),
+        one_of("status", DELIVERY_STATES),
+        Index("ix_deliveries_due", "connection", "not_before", postgresql_where=text("status = 'pending'")),
+        Index("ix_deliveries_person_id", "person_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    connection: Mapped[str]
+    operation: Mapped[str]
+    idempotency_key: Mapped[bytes]
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"))
+    needs: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default="pending")
+    reason: Mapped[str | None]
+    not_before: Mapped[datetime | None] = mapped_column(server_default=NOW)
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    lease: Mapped[Any | None] = mapped_column(UUID)
+    lease_until: Mapped[datetime | None]
+    remote_id: Mapped[str | None]
+    rule_set: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class Attempt(Base):
+    """One try to write one record, of either kind; field names only, never values."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (Index("ix_attempts_subject", "subject_type", "subject_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    subject_type: Mapped[str]
+    subject_id: Mapped[int]
+    connection: Mapped[str]
+    operation: Mapped[str]
+    batch: Mapped[Any] = mapped_column(UUID)
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    outcome: Mapped[str]
+    reason: Mapped[str]
+    detail: Mapped[str | None]
+    version: Mapped[int]
+    fields: Mapped[list[str]]
+    remote_id: Mapped[str | None]
+    rule_set: Mapped[int | None]
+
+
+class Ring(Base):
+    """Who was told about due work of one kind, and who is at it: one outstanding ring, one drain (rule 21)."""
+
+    __tablename__ = "rings"
+
+    connection: Mapped[str] = mapped_column(primary_key=True)
+    operation: Mapped[str] = mapped_column(primary_key=True)
+    rung_at: Mapped[datetime | None]
+    lease: Mapped[Any | None] = mapped_column(UUID)
+    lease_until: Mapped[datetime | None]
+
+
+class QuarantinedField(Base):
+    """A property the other side refuses: left out for the connection until it is there again (rule 22)."""
+
+    __tablename__ = "quarantined_fields"
+
+    connection: Mapped[str] = mapped_column(primary_key=True)
+    object_type: Mapped[str] = mapped_column(primary_key=True)
+    field: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    since: Mapped[datetime] = mapped_column(server_default=NOW)
+    retry_at: Mapped[datetime]
+
+
+class ApiCall(Base):
+    """Calls per minute, kind and outcome: rates, forecasts and success figures that survive a worker."""
+
+    __tablename__ = "api_calls"
+
+    connection: Mapped[str] = mapped_column(primary_key=True)
+    operation: Mapped[str] = mapped_column(primary_key=True)
+    minute: Mapped[datetime] = mapped_column(primary_key=True)
+    outcome: Mapped[str] = mapped_column(primary_key=True)
+    calls: Mapped[int]
+    records: Mapped[int]
+    seconds: Mapped[float]
