@@ -128,7 +128,7 @@ def _learner(row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys
         raise CannotDecide(f"Event {row.id} cannot be read, because its payload was purged. Use --ignore.")
     try:
         payload = ring.open(row.payload, inbox.payload_context(row.connection, row.request_id))
-        sightings = [Sighting.of(row.connection, event) for event in system.translate(payload)]
+        sightings = [Sighting.of(row.connection, event, row.received_at) for event in system.translate(payload)]
     except CoursewireError as error:
         raise CannotDecide(f"Event {row.id} cannot be read ({error}). Mend that, or use --ignore.") from None
     # A payload may hold several learners: the question is about the one that the event waits behind.

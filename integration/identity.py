@@ -7,6 +7,7 @@ its evidence; a decision releases everything that was parked behind it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from typing import Self
 
@@ -32,15 +33,17 @@ class Sighting:
 
     connection: str
     event: LearningEvent
+    at: datetime
     link: tuple[str, str] | None
     email: str | None
 
     @classmethod
-    def of(cls, connection: str, event: LearningEvent) -> Self:
-        """Return the sighting of an event's learner."""
+    def of(cls, connection: str, event: LearningEvent, received_at: datetime) -> Self:
+        """Return the sighting of an event's learner; what is dated in the future counts from its arrival (rule 6)."""
         user_id = event.learner.lms_user_id
         link = (connection, user_id) if user_id else None
-        return cls(connection, event, link, normalise_email(event.learner.email))
+        at = min(event.occurred_at, received_at)
+        return cls(connection, event, at, link, normalise_email(event.learner.email))
 
 
 @dataclass(slots=True)
@@ -117,12 +120,15 @@ class _Decision:
             for connection, external_id, _ in names:
                 ids_at.setdefault((person_id, connection), set()).add(external_id)
         strangers = {s.link or s.email for s in sightings if s.link not in links}
+        loaded = people.load(db, known, ring, lock=True)
+        # Now that they are held: somebody may have moved to another e-mail while we waited for them.
+        owners = {e: who for e, who in owners.items() if loaded[who].is_unreadable or loaded[who].profile.email == e}
         return cls(
             links=links,
             owners=owners,
             ids_at=ids_at,
             spare_ids=people.new_ids(db, len(strangers)),
-            result=Identified(people=people.load(db, known, ring, lock=True)),
+            result=Identified(people=loaded),
         )
 
     def decide(self, sighting: Sighting) -> int:
@@ -130,6 +136,8 @@ class _Decision:
         if person_id is None:
             person_id = self._by_email(sighting)
         person = self.result.people[person_id]
+        if person.is_unreadable:
+            raise NeedsAttention(Reason.SEAL_KEY_MISSING, f"the profile of person {person_id} cannot be opened")
         self._learn_name(person, sighting)
         self._learn_email(person, sighting)
         return person_id
@@ -159,28 +167,33 @@ class _Decision:
         return person.id
 
     def _learn_name(self, person: Person, sighting: Sighting) -> None:
-        self._replace(person, person.profile.with_name(sighting.event.learner, sighting.event.occurred_at))
+        self._replace(person, person.profile.with_name(sighting.event.learner, sighting.at))
 
     def _learn_email(self, person: Person, sighting: Sighting) -> None:
         email = sighting.email
         if email is None:
             return
-        learned = person.profile.with_email(email, sighting.event.occurred_at)
+        learned = person.profile.with_email(email, sighting.at)
         owner = self.owners.get(email)
         if owner not in (None, person.id) and learned.email == email:
             self.result.email_conflicts.add(person.id)
-            if person.attention != Reason.EMAIL_TAKEN:
-                person.attention, person.is_changed = Reason.EMAIL_TAKEN.value, True
+            self._mark(person, Reason.EMAIL_TAKEN.value)
             return
         if learned.email != person.profile.email:
             if person.profile.email:
                 self.owners.pop(person.profile.email, None)
                 self.result.freed_emails.add(person.profile.email)
             self.result.readdressed.add(person.id)
-            person.attention = None
         if learned.email == email:
             self.owners[email] = person.id
+            self._mark(person, None)
         self._replace(person, learned)
+
+    def _mark(self, person: Person, attention: str | None) -> None:
+        """Note what a person must look at, or that it is over; the contact's `lms_sync_status` says it."""
+        if person.attention != attention:
+            person.attention, person.is_changed = attention, True
+            self.result.readdressed.add(person.id)
 
     @staticmethod
     def _replace(person: Person, profile: Profile) -> None:

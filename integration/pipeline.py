@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from integration import identity
 from integration.config import Config
@@ -31,6 +32,9 @@ from integration.storage.inbox import Claimed, Settled
 from integration.storage.sync_state import BACKFILL, LIVE, Want
 
 log = structlog.get_logger(__name__)
+
+_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+"""What says that the database is away, and nothing about the rows."""
 
 CONTACT = "contact"
 WRITE_CONTACT = "contact.upsert"
@@ -80,7 +84,7 @@ class Pipeline:
             return Recorded([], frozenset(), [])
         try:
             return self._work(claimed, lease)
-        except OperationalError:
+        except _AWAY:
             with suppress(DBAPIError), self.engine.begin() as db:
                 inbox.give_back(db, lease)
             raise
@@ -122,9 +126,9 @@ class Pipeline:
         """Record a batch in one transaction; one that the database refuses is halved until the bad row is alone."""
         try:
             with self.engine.begin() as db:
-                outcomes, wants, released = self._apply(db, translated)
+                outcomes, due_at, released = self._apply(db, translated)
                 inbox.settle(db, lease, [*settled, *outcomes])
-        except OperationalError:
+        except _AWAY:
             raise
         except Exception as error:
             if not translated:
@@ -132,9 +136,6 @@ class Pipeline:
             log.warning("record.refused", rows=len(translated), error=type(error).__name__)
             if len(translated) == 1:
                 row = translated[0].row
-                if isinstance(error, NeedsAttention):
-                    parked = Settled(row.id, "parked", error.reason, error.detail)
-                    return self._record([], [*settled, parked], lease)
                 log.exception("record.failed", inbox=row.id, connection=row.connection)
                 sentence = f"it could not be recorded: {type(error).__name__}"
                 dead = Settled(row.id, "dead", Reason.INTERNAL_ERROR, sentence)
@@ -143,14 +144,16 @@ class Pipeline:
             first = self._record(translated[:middle], settled, lease)
             second = self._record(translated[middle:], [], lease)
             return _joined(first, second)
-        return Recorded([*settled, *outcomes], frozenset(want.connection for want in wants), released)
+        return Recorded([*settled, *outcomes], due_at, released)
 
     def _apply(
         self, db: Connection, batch: Sequence[Translated]
-    ) -> tuple[list[Settled], list[Want], list[tuple[int, str]]]:
+    ) -> tuple[list[Settled], frozenset[str], list[tuple[int, str]]]:
         if not batch:
-            return [], [], []
-        sightings = [Sighting.of(item.row.connection, event) for item in batch for event in item.events]
+            return [], frozenset(), []
+        sightings = [
+            Sighting.of(item.row.connection, event, item.row.received_at) for item in batch for event in item.events
+        ]
         owners = [item for item in batch for _ in item.events]
         who = identity.identify(db, sightings, self.ring, self.keys)
 
@@ -163,12 +166,13 @@ class Pipeline:
         news = events.append(db, facts) | who.readdressed
         people.bump(db, news)
 
-        wants = [want for fact in facts if fact.person_id in news for want in self._wants(fact)]
-        sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
+        wants = [want for fact in facts for want in self._wants(fact)]
+        wants += self._others(db, news, wants)
+        due_at = sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
         for person_id in sorted(who.email_conflicts):
             audit.append(db, actor="coursewire", action="email.change", outcome="parked", subject=("person", person_id))
         released = inbox.release(db, identity.released_keys(who, self.keys))
-        return self._outcomes(batch, owners, sightings, who.found, news), wants, released
+        return self._outcomes(batch, owners, sightings, who.found, news), due_at, released
 
     def _fact(self, row: Claimed, sighting: Sighting, person_id: int) -> Fact:
         return Fact(
@@ -191,6 +195,18 @@ class Pipeline:
             elif pace == "nightly":
                 wants.append(Want(route.target, fact.person_id, BACKFILL, self.nightly(route.target)))
         return wants
+
+    def _others(self, db: Connection, news: set[int], wants: Sequence[Want]) -> list[Want]:
+        """Return the systems that hold something of these people, though no route of the news leads there.
+
+        What they show is computed from all facts, so it must not depend on which of them came last.
+        """
+        told = {(want.connection, want.person_id) for want in wants}
+        return [
+            Want(connection, person_id, BACKFILL, self.nightly(connection))
+            for connection, person_id in sync_state.holders(db, sorted(news), WRITE_CONTACT)
+            if (connection, person_id) not in told and connection in self.config.connections
+        ]
 
     def _outcomes(
         self,

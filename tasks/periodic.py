@@ -12,7 +12,7 @@ from integration.errors import Reason
 from integration.model.events import Kind
 from integration.pipeline import CONTACT, WRITE_CONTACT
 from integration.storage import audit, inbox, people, sync_state
-from integration.storage.sync_state import Want
+from integration.storage.sync_state import BACKFILL, Want
 from tasks.app import SYNC, app
 from tasks.assembly import this_process
 from tasks.ringing import ring_connections, ring_failed, ring_inbox
@@ -26,7 +26,7 @@ UNHEARD_SECONDS = 30.0
 HIGH_WATER = 500
 """Most messages waiting in a queue; beyond that the backlog stays in Postgres (rule 21)."""
 ROWS = 2_000
-"""Most rows one sweep rings for; the next one follows at once."""
+"""Most rows one sweep rings for; the next one follows SWEEP_SECONDS later."""
 
 app.conf.beat_schedule = {
     # `expires`: after a broker outage one tick is enough, not one for every tick missed.
@@ -42,6 +42,8 @@ def sweep() -> None:
     with assembly.engine.begin() as db:
         ended = [row_id for row_id, status in inbox.expire(db) if status == "dead"]
         given_up = [row_id for row_id, status in sync_state.expire(db) if status == "dead"]
+    with assembly.engine.begin() as db:
+        # A transaction of its own: rows of people are never waited for while rows of sync_state are held.
         _wake(db, people.due_transitions(db, limit=ROWS))
     ring_failed("sync.failed", ended, Reason.CRASH_LOOP)
     ring_failed("delivery.failed", given_up, Reason.CRASH_LOOP)
@@ -68,7 +70,7 @@ def _wake(db: Connection, ids: list[int]) -> None:
     if ids:
         people.bump(db, ids)
         holders = sync_state.holders(db, ids, WRITE_CONTACT)
-        sync_state.want(db, CONTACT, WRITE_CONTACT, [Want(connection, who) for connection, who in holders])
+        sync_state.want(db, CONTACT, WRITE_CONTACT, [Want(connection, who, BACKFILL) for connection, who in holders])
 
 
 def _waiting_messages(queue: str) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import get_args
 from zoneinfo import ZoneInfo
 
@@ -34,9 +34,12 @@ class Projector:
         rules = store.active(db)
         settings = self.config.connections[connection]
         maps = rules.field_maps(settings.system, "contact")
-        zone, now = ZoneInfo(settings.options.timezone), datetime.now(UTC)
+        # The database's clock wakes people whose certificate expires, so it must also say that it has.
+        now: datetime = db.exec_driver_sql("SELECT now()").scalar_one()
+        zone = ZoneInfo(settings.options.timezone)
         loaded = people.load(db, person_ids, self.ring)
-        found = {person_id: person for person_id, person in loaded.items() if not person.is_gone}
+        unreadable = frozenset(person.id for person in loaded.values() if person.is_unreadable)
+        found = {p.id: p for p in loaded.values() if not p.is_gone and not p.is_unreadable}
         names = people.linked(db, found, [LEARNER])
         standings = events.standings(db, found)
         targets = {}
@@ -54,7 +57,7 @@ class Projector:
                 passive=wanted.passive,
                 unknown_person=self._policy(sources, connection),
             )
-        return Projected(targets, rules.id)
+        return Projected(targets, rules.id, unreadable)
 
     def _policy(self, sources: set[str], target: str) -> UnknownPerson:
         """Return what the routes that brought this person say; the most permissive one where they differ."""

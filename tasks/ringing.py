@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 from celery import current_app
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 
 from integration.enqueue import IDS, batches
 from integration.errors import Reason
@@ -46,5 +46,5 @@ def ring_failed(name: str, ids: list[int], reason: Reason) -> None:
 def _try(name: str, arguments: list[object]) -> None:
     try:
         send(name, arguments)
-    except (OperationalError, OSError) as error:
+    except (KombuError, OSError) as error:
         log.warning("ring.lost", name=name, error=type(error).__name__)

@@ -29,7 +29,7 @@ from integration.errors import (
 from integration.model.contacts import Answer, ContactWrite, Failed, Fields, RemoteContact, Written
 from integration.ports import ContactStore
 from integration.security.seal import KeyRing
-from integration.storage import sync_state
+from integration.storage import quarantine, sync_state
 from integration.storage.sync_state import Claimed, Settled
 
 log = structlog.get_logger(__name__)
@@ -48,8 +48,10 @@ class Batch(Settlement):
     store: ContactStore
     ring: KeyRing
     owners: Owners
-    left_out: frozenset[str]
-    dead_keys: frozenset[str]
+    left_out: frozenset[str] = frozenset()
+    dead_keys: frozenset[str] = frozenset()
+    unreadable: frozenset[int] = frozenset()
+    rule_set: int | None = None
     links: dict[str, int] = field(default_factory=dict)
     refused_fields: set[str] = field(default_factory=set)
     accepted_fields: set[str] = field(default_factory=set)
@@ -77,6 +79,9 @@ class Batch(Settlement):
     def _has_target(self, row: Claimed) -> bool:
         if row.person_id in self.targets:
             return True
+        if row.person_id in self.unreadable:
+            self._park(row, Reason.SEAL_KEY_MISSING, "the person's profile cannot be opened with the master keys")
+            return False
         self._settle(row, Settled(row.id, "in_step", Reason.UNCHANGED, written=row.wanted), was_sent=False)
         return False
 
@@ -91,6 +96,11 @@ class Batch(Settlement):
 
     def _wanted(self, row: Claimed) -> Fields:
         return {f: v for f, v in self.targets[row.person_id].wanted.items() if f not in self.left_out}
+
+    def _until_complete(self, row: Claimed) -> float | None:
+        """Return when a person who went without a property is looked at again; None where nothing is missing."""
+        wanted = self.targets[row.person_id].wanted
+        return quarantine.RETRY_SECONDS if any(wanted.get(f) for f in self.left_out) else None
 
     def _passive(self, row: Claimed) -> Fields:
         return {f: v for f, v in self.targets[row.person_id].passive.items() if f not in self.left_out}
@@ -120,6 +130,7 @@ class Batch(Settlement):
                 remote_id=remote_id,
                 remote_values=self._sealed(row, known) if seen else None,
                 remote_origin="seen" if seen else None,
+                after=self._until_complete(row),
             )
             self._settle(row, same, was_sent=False)
 
@@ -163,7 +174,8 @@ class Batch(Settlement):
             for value, contact in self.store.read(by, list(asked), fields).items():
                 found[asked[value].id] = contact
         except (BatchRejected, Rejected) as error:
-            if by is not None and any(key[0] != by for row in asked.values() for key in self._keys(row)):
+            others = any(key[0] != by for row in asked.values() for key in self._keys(row))
+            if isinstance(error, Rejected) and by is not None and others:
                 self.refused_keys.add(by)
                 return
             for row in asked.values():
@@ -263,13 +275,14 @@ class Batch(Settlement):
                 remote_values=self._sealed(row, now_there),
                 remote_origin="sent",
                 forget=True,
+                after=self._until_complete(row),
             )
             self._settle(row, done, write.fields)
         else:
             self._fail(row, write, answer, remote_id)
 
     def _fail(self, row: Claimed, write: ContactWrite, answer: Failed, remote_id: str | None) -> None:
-        refused = set(answer.properties) & set(write.fields)
+        refused = (set(answer.properties) & set(write.fields)) - self.left_out
         detail = answer.detail or None
         if answer.reason is Reason.UNKNOWN_PROPERTY and refused:
             # No try of this record's: the next one goes without these fields, so there is an end to it.
@@ -300,4 +313,5 @@ def same_value(wanted: str, seen: str) -> bool:
     if wanted.strip() == seen.strip():
         return True
     whole, point, rest = seen.strip().partition(".")
-    return bool(point) and not rest.strip("0") and whole == wanted.strip()
+    is_number = whole.removeprefix("-").isdigit() and bool(point)
+    return is_number and not rest.strip("0") and whole == wanted.strip()

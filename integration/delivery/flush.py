@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from integration.delivery import policy
 from integration.delivery.contacts import Batch
@@ -68,7 +69,7 @@ class Flusher:
             alone = rings.start(db, self.connection, self.operation, lease)
             if not alone:
                 rings.hear(db, self.connection, self.operation)
-                if sync_state.due(db, self.connection, self.operation, limit=size) < size:
+                if not self._may_help(db, size):
                     return flushed
         try:
             self._drain(flushed, lease if alone else None, size)
@@ -81,6 +82,12 @@ class Flusher:
             may_call = connections.state(db, self.connection).may_call
             flushed.ring_again = may_call and sync_state.due(db, self.connection, self.operation, limit=1) > 0
         return flushed
+
+    def _may_help(self, db: Connection, size: int) -> bool:
+        """Say whether a second drain may start: a full batch waits, or the first drain is dead."""
+        if sync_state.due(db, self.connection, self.operation, limit=size) >= size:
+            return True
+        return sync_state.is_overdue(db, self.connection, self.operation, seconds=policy.OVERDUE_SECONDS)
 
     def _drain(self, flushed: Flushed, lease: UUID | None, size: int) -> None:
         """Write batch after batch; without the lease of the drain, one."""
@@ -118,10 +125,13 @@ class Flusher:
         rows = self._claim(lease, size)
         if not rows:
             return 0
-        batch, rule_set = self._projected(rows)
         self.take_calls()
-        batch.run(rows)
-        self._settle(batch, rows, lease, started, rule_set)
+        batch = self._written(rows)
+        try:
+            self._settle(batch, rows, lease, started)
+        except OperationalError:
+            # A deadlock or a lost connection: what was written must not be forgotten for the length of a lease.
+            self._settle(batch, rows, lease, started)
         flushed.batches += 1
         flushed.settled += len(batch.settled)
         for outcome in batch.settled.values():
@@ -129,29 +139,41 @@ class Flusher:
                 flushed.dead.setdefault(outcome.reason, []).append(outcome.id)
         return len(rows)
 
-    def _projected(self, rows: Sequence[Claimed]) -> tuple[Batch, int]:
+    def _written(self, rows: Sequence[Claimed]) -> Batch:
+        """Project and write a batch; whatever goes wrong, every row has an outcome."""
+        batch = Batch(store=self.store, ring=self.ring, owners=self._owners, targets={})
+        try:
+            batch = self._projected(rows)
+            batch.run(rows)
+        except Exception as error:  # a row that breaks us must be found, and its neighbours not held for a lease
+            log.exception("flush.failed", connection=self.connection, rows=len(rows))
+            batch.abandon(rows, error)
+        return batch
+
+    def _projected(self, rows: Sequence[Claimed]) -> Batch:
         with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
             projected = self.project(db, self.connection, [row.person_id for row in rows])
             left_out = quarantine.held(db, self.connection, CONTACT, CONTACT_KEY)
-        batch = Batch(
+        return Batch(
             store=self.store,
             ring=self.ring,
             owners=self._owners,
             left_out=left_out[CONTACT],
             dead_keys=left_out[CONTACT_KEY],
             targets=projected.targets,
+            unreadable=projected.unreadable,
+            rule_set=projected.rule_set,
         )
-        return batch, projected.rule_set
 
     def _owners(self, remote_ids: Sequence[str]) -> Mapping[str, int]:
         with single(self.engine) as db:
             known = people.by_link(db, CONTACT, [(self.connection, remote_id) for remote_id in remote_ids])
         return {remote_id: person_id for (_, remote_id), person_id in known.items()}
 
-    def _settle(self, batch: Batch, rows: Sequence[Claimed], lease: UUID, started: datetime, rule_set: int) -> None:
+    def _settle(self, batch: Batch, rows: Sequence[Claimed], lease: UUID, started: datetime) -> None:
         made = self.take_calls()
         with self.engine.begin() as db:
-            kept = sync_state.settle(db, lease, list(batch.settled.values()), rule_set=rule_set)
+            kept = sync_state.settle(db, lease, list(batch.settled.values()), rule_set=batch.rule_set)
             attempts.append(
                 db,
                 batch.attempts,
@@ -159,7 +181,7 @@ class Flusher:
                 operation=self.operation,
                 batch=lease,
                 started_at=started,
-                rule_set=rule_set,
+                rule_set=batch.rule_set,
             )
             people.link(db, CONTACT, {(self.connection, remote_id): who for remote_id, who in batch.links.items()})
             calls.add(db, self.connection, made)
@@ -186,9 +208,8 @@ class Flusher:
             fresh += quarantine.add(db, self.connection, CONTACT, batch.refused_fields, reason)
         if batch.refused_keys:
             fresh += quarantine.add(db, self.connection, CONTACT_KEY, batch.refused_keys, reason)
-        if batch.accepted_fields and quarantine.drop(db, self.connection, CONTACT, batch.accepted_fields):
-            # Whoever was written without the field is not in step any more (rule 22).
-            sync_state.reopen(db, self.connection, self.operation, Reason.UNKNOWN_PROPERTY)
+        if batch.accepted_fields:
+            quarantine.drop(db, self.connection, CONTACT, batch.accepted_fields)
         return fresh
 
     def _note_trouble(self, db: Connection, trouble: CoursewireError | None, *, had_calls: bool) -> None:

@@ -21,7 +21,7 @@ class Settlement:
 
     def _settle(self, row: Claimed, outcome: Settled, fields: Iterable[str] = (), *, was_sent: bool = True) -> None:
         """Take down what became of a row and the try it was; `fields` are the properties sent."""
-        self.settled[row.id] = outcome
+        self.settled[row.id] = replace(outcome, projected=self._version(row))
         self.attempts.append(
             Attempt(
                 sync_state_id=row.id,
@@ -59,7 +59,16 @@ class Settlement:
 
     def _park(self, row: Claimed, reason: Reason, detail: str) -> None:
         """Leave a row to a person, and look again from time to time: what they mend in the CRM needs no word to us."""
-        self._settle(row, Settled(row.id, "parked", reason, detail, after=policy.RECHECK_SECONDS), was_sent=False)
+        again = policy.recheck(row.attempts)
+        self._settle(row, Settled(row.id, "parked", reason, detail, after=again), was_sent=False)
+
+    def abandon(self, rows: Iterable[Claimed], error: Exception) -> None:
+        """Settle what an unforeseen error left open: believe nothing, and try again in half the company."""
+        open_rows = [row for row in rows if row.id not in self.settled]
+        cause = CoursewireError(Reason.INTERNAL_ERROR, f"the write failed with {type(error).__name__}")
+        for row in open_rows:
+            self._halve(row, len(open_rows), (), cause)
+            self.settled[row.id] = replace(self.settled[row.id], forget=True, remote_id=row.remote_id)
 
     def _give_back(self, row: Claimed) -> None:
         """Return a row that was not sent, its attempt included: the trouble is the connection's (rule 23)."""

@@ -72,7 +72,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """The targets of a batch by person id, and the rule set they were decided by."""
+    """The targets of a batch by person id, who could not be read, and the rule set they were decided by."""
 
     targets: Mapping[int, Target]
     rule_set: int
+    unreadable: frozenset[int] = frozenset()

@@ -58,10 +58,6 @@ class Profile:
             return self
         return replace(self, full_name=name, full_name_at=at)
 
-    def says_the_same_as(self, other: "Profile") -> bool:
-        """Say whether only the times differ."""
-        return (self.email, self.full_name) == (other.email, other.full_name)
-
 
 def _time(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None

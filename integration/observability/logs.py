@@ -19,6 +19,7 @@ _ALLOWED = """
 """
 ALLOWED = frozenset(_ALLOWED.split())
 _LONGEST = 500
+_TRACEBACK = 4_000
 _TALKATIVE = (
     "celery.app.trace",
     "celery.beat",
@@ -40,6 +41,7 @@ def configure(form: Literal["json", "console"] = "json") -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        end_of_traceback,
         keep_allowed,
     ]
     render: Processor = (
@@ -75,11 +77,23 @@ def configure(form: Literal["json", "console"] = "json") -> None:
 
 def keep_allowed(_: object, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Drop keys that are not on the list, and cut long values, so that no line holds a payload."""
-    kept = {key: _short(value) for key, value in entry.items() if key in ALLOWED or key.startswith("_")}
+    kept = {
+        key: value if key == "exception" else _short(value)
+        for key, value in entry.items()
+        if key in ALLOWED or key.startswith("_")
+    }
     dropped = sorted(set(entry) - set(kept))
     if dropped:
         kept["fields"] = dropped
     return kept
+
+
+def end_of_traceback(_: object, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep the end of a traceback, where the error stands, without Postgres' DETAIL lines, which hold values."""
+    if isinstance(text := entry.get("exception"), str):
+        lines = [line for line in text.splitlines() if not line.startswith("DETAIL:")]
+        entry["exception"] = "\n".join(lines)[-_TRACEBACK:]
+    return entry
 
 
 def foreign_text(_: object, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -51,7 +51,7 @@ def append(
     operation: str,
     batch: UUID,
     started_at: datetime,
-    rule_set: int,
+    rule_set: int | None,
 ) -> None:
     """Append a batch of tries, and an audit row for each that changed the other side."""
     if not attempts:

@@ -30,6 +30,7 @@ def engine_for(url: str, *, pool_size: int = 8, application: str = "coursewire")
         pool_timeout=5,
         pool_pre_ping=True,
         pool_recycle=1800,
+        hide_parameters=True,  # an error's text reaches logs and Flower
         connect_args={**_CONNECT, "options": _OPTIONS, "application_name": application},
     )
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
+from integration.errors import NeedsAttention
 from integration.model.people import Profile
 from integration.security.seal import IndexKeys, KeyRing
 
@@ -80,6 +82,7 @@ class Person:
     profile: Profile
     attention: str | None = None
     is_gone: bool = False
+    is_unreadable: bool = False
     is_new: bool = False
     is_changed: bool = False
 
@@ -123,13 +126,10 @@ def linked(db: Connection, ids: Iterable[int], object_types: Sequence[str]) -> d
 def load(db: Connection, ids: Iterable[int], ring: KeyRing, *, lock: bool = False) -> dict[int, Person]:
     """Return people by id; with `lock`, hold their rows, taken in id order.
 
-    Raises NeedsAttention(SEAL_KEY_MISSING) where a profile cannot be opened.
+    Whose profile cannot be opened is `is_unreadable`, with an empty profile that must not be saved.
     """
     rows = db.exec_driver_sql(_LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))})
-    return {
-        row.id: Person(row.id, row.version, _profile(row.id, row.profile, ring), row.attention, row.is_gone)
-        for row in rows
-    }
+    return {row.id: _person(row, ring) for row in rows}
 
 
 def new_ids(db: Connection, count: int) -> list[int]:
@@ -175,5 +175,10 @@ def due_transitions(db: Connection, *, limit: int) -> list[int]:
     return [row.id for row in db.exec_driver_sql(_DUE_TRANSITIONS, {"limit": limit})]
 
 
-def _profile(person_id: int, sealed: bytes | None, ring: KeyRing) -> Profile:
-    return Profile.parse(ring.open(sealed, profile_context(person_id))) if sealed else Profile()
+def _person(row: Row[Any], ring: KeyRing) -> Person:
+    try:
+        opened = ring.open(bytes(row.profile), profile_context(row.id)) if row.profile else None
+    except NeedsAttention:
+        return Person(row.id, row.version, Profile(), row.attention, row.is_gone, is_unreadable=True)
+    profile = Profile.parse(opened) if opened else Profile()
+    return Person(row.id, row.version, profile, row.attention, row.is_gone)

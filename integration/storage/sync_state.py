@@ -32,11 +32,11 @@ ON CONFLICT (connection, object_type, operation, subject_id) DO UPDATE SET
     wanted = greatest(s.wanted, excluded.wanted),
     lane = CASE WHEN s.status = 'in_step' THEN excluded.lane ELSE least(s.lane, excluded.lane) END,
     wanted_since = CASE WHEN s.status = 'in_step' THEN now() ELSE s.wanted_since END,
-    attempts = CASE WHEN s.status IN ('in_step', 'dead') THEN 0 ELSE s.attempts END,
-    not_before = CASE WHEN s.status = 'parked' AND s.not_before IS NULL THEN NULL
-                      ELSE least(s.not_before, excluded.not_before) END,
-    status = CASE WHEN s.status = 'sending' OR (s.status = 'parked' AND s.not_before IS NULL) THEN s.status
-                  ELSE 'due' END
+    attempts = CASE WHEN s.status IN ('in_step', 'dead', 'parked') THEN 0 ELSE s.attempts END,
+    not_before = least(s.not_before, excluded.not_before),
+    status = CASE WHEN s.status = 'sending' THEN s.status ELSE 'due' END
+WHERE s.wanted < excluded.wanted
+RETURNING s.connection, s.status <> 'sending' AND s.not_before <= now() AS is_due
 """
 
 _CLAIM = """
@@ -55,19 +55,35 @@ RETURNING s.id, s.subject_id, s.wanted, s.written, s.attempts, s.lane, s.remote_
           s.wanted_since
 """
 
-_SUSPECTS = """
-SELECT min(max_batch) FROM sync_state
-WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
-  AND not_before <= now() AND max_batch IS NOT NULL
+_HEAD = """
+SELECT max_batch FROM sync_state
+WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending' AND not_before <= now()
+ORDER BY lane, not_before, id LIMIT 1
 """
 
+# Rows are held in the order in which `want` takes them, or the two would wait for each other. Whatever came in between
+# keeps the person due: nothing final is said about a version that was not projected (rule 1).
 _SETTLE = """
+WITH held AS MATERIALIZED (
+    SELECT id, wanted FROM sync_state
+    WHERE id = ANY(%(id)s::bigint[]) AND status = 'sending' AND lease = %(lease)s
+    ORDER BY connection, subject_id FOR UPDATE
+), t AS (
+    SELECT t.*, h.wanted > t.projected AND t.status IN ('in_step', 'parked', 'dead') AS is_stale
+    FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(detail)s::text[], %(written)s::bigint[],
+                %(projected)s::bigint[], %(after)s::float8[], %(attempt_counts)s::bool[], %(max_batch)s::smallint[],
+                %(forget)s::bool[], %(remote_id)s::text[], %(remote_values)s::bytea[], %(remote_origin)s::text[])
+         AS t(id, status, reason, detail, written, projected, after, attempt_counts, max_batch, forget, remote_id,
+              remote_values, remote_origin)
+    JOIN held h ON h.id = t.id
+)
 UPDATE sync_state s SET
     written = greatest(s.written, coalesce(t.written, s.written)),
-    status = CASE WHEN t.status = 'in_step' AND s.wanted > t.written THEN 'due' ELSE t.status END,
-    not_before = CASE WHEN t.status = 'in_step' AND s.wanted > t.written THEN now()
+    status = CASE WHEN t.is_stale THEN 'due' ELSE t.status END,
+    not_before = CASE WHEN t.is_stale THEN now()
                       WHEN t.after IS NOT NULL THEN now() + t.after * interval '1 second' END,
-    wanted_since = CASE WHEN t.status = 'in_step' AND s.wanted > t.written THEN now() ELSE s.wanted_since END,
+    wanted_since = CASE WHEN t.is_stale THEN now() ELSE s.wanted_since END,
+    lane = CASE WHEN t.status = 'parked' AND NOT t.is_stale THEN %(backfill)s ELSE s.lane END,
     reason = t.reason, detail = t.detail, attempts = CASE WHEN t.attempt_counts THEN s.attempts ELSE s.attempts - 1 END,
     max_batch = t.max_batch, deaths = CASE WHEN t.status = 'in_step' THEN 0 ELSE s.deaths END,
     remote_id = CASE WHEN t.forget THEN t.remote_id ELSE coalesce(t.remote_id, s.remote_id) END,
@@ -75,13 +91,8 @@ UPDATE sync_state s SET
     remote_at = CASE WHEN t.remote_values IS NULL THEN s.remote_at ELSE now() END,
     remote_origin = coalesce(t.remote_origin, s.remote_origin),
     written_at = CASE WHEN t.remote_origin = 'sent' THEN now() ELSE s.written_at END,
-    rule_set = %(rule_set)s, lease = NULL, lease_until = NULL
-FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(detail)s::text[], %(written)s::bigint[],
-            %(after)s::float8[], %(attempt_counts)s::bool[], %(max_batch)s::smallint[], %(forget)s::bool[],
-            %(remote_id)s::text[], %(remote_values)s::bytea[], %(remote_origin)s::text[])
-     AS t(id, status, reason, detail, written, after, attempt_counts, max_batch, forget, remote_id, remote_values,
-          remote_origin)
-WHERE s.id = t.id AND s.status = 'sending' AND s.lease = %(lease)s
+    rule_set = coalesce(%(rule_set)s, s.rule_set), lease = NULL, lease_until = NULL
+FROM t WHERE s.id = t.id
 RETURNING s.id
 """
 
@@ -112,15 +123,16 @@ SELECT count(*) FROM (
 """
 
 
-# In the backfill lane: whoever has news goes first.
-_REOPEN = """
-UPDATE sync_state SET status = 'due', lane = %(lane)s, not_before = now(), wanted_since = now(), reason = %(reason)s
-WHERE connection = %(connection)s AND operation = %(operation)s AND status = 'in_step'
-"""
-
 _HOLDERS = """
 SELECT connection, subject_id FROM sync_state
 WHERE subject_id = ANY(%(ids)s::bigint[]) AND operation = %(operation)s
+"""
+
+
+_OVERDUE = """
+SELECT EXISTS (
+    SELECT FROM sync_state WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
+      AND not_before < now() - %(seconds)s * interval '1 second')
 """
 
 
@@ -153,8 +165,9 @@ class Claimed(NamedTuple):
 class Settled:
     """What became of one claimed row.
 
-    `written` is the version that was projected; `after` seconds until it may be claimed again (None: not by itself);
-    `forget` voids what we believed of the other side: `remote_id` and `remote_values` are then the only word.
+    `projected` is the version that was looked at, `written` the same where it was written; `after` seconds until it may
+    be claimed again (None: not by itself); `forget` voids what we believed of the other side: `remote_id` and
+    `remote_values` are then the only word.
     """
 
     id: int
@@ -162,6 +175,7 @@ class Settled:
     reason: Reason
     detail: str | None = None
     written: int | None = None
+    projected: int | None = None
     after: float | None = None
     attempt_counts: bool = True
     max_batch: int | None = None
@@ -176,42 +190,45 @@ def remote_context(row_id: int) -> str:
     return f"sync_state.remote_values:{row_id}"
 
 
-def want(db: Connection, object_type: str, operation: str, wants: Iterable[Want]) -> None:
-    """Make people due in systems, at their version of now. The upsert waits, so that no update is lost (rule 1)."""
+def want(db: Connection, object_type: str, operation: str, wants: Iterable[Want]) -> frozenset[str]:
+    """Make people due in systems, at their version of now; return the systems where somebody may be written at once.
+
+    The upsert waits for whoever holds a row, so that no update is lost (rule 1).
+    """
     merged: dict[tuple[str, int], Want] = {}
     for new in wants:
         place = (new.connection, new.person_id)
         merged[place] = _merge(merged[place], new) if place in merged else new
-    if merged:
-        ordered = [merged[place] for place in sorted(merged)]
-        values = {
-            "object_type": object_type,
-            "operation": operation,
-            "connection": [w.connection for w in ordered],
-            "person_id": [w.person_id for w in ordered],
-            "lane": [w.lane for w in ordered],
-            "not_before": [w.not_before for w in ordered],
-        }
-        db.exec_driver_sql(_WANT, values)
+    if not merged:
+        return frozenset()
+    ordered = [merged[place] for place in sorted(merged)]
+    values = {
+        "object_type": object_type,
+        "operation": operation,
+        "connection": [w.connection for w in ordered],
+        "person_id": [w.person_id for w in ordered],
+        "lane": [w.lane for w in ordered],
+        "not_before": [w.not_before for w in ordered],
+    }
+    return frozenset(row.connection for row in db.exec_driver_sql(_WANT, values) if row.is_due)
 
 
 def claim(db: Connection, connection: str, operation: str, lease: UUID, *, limit: int) -> list[Claimed]:
     """Claim the rows that wait longest, live lane first; suspects only among themselves and in their batch size."""
-    values = {"connection": connection, "operation": operation, "lease": lease, "seconds": LEASE_SECONDS}
-    rows = db.exec_driver_sql(_CLAIM, {**values, "limit": limit, "suspects": None}).fetchall()
-    if not rows:
-        size = db.exec_driver_sql(_SUSPECTS, {"connection": connection, "operation": operation}).scalar()
-        if size:
-            rows = db.exec_driver_sql(_CLAIM, {**values, "limit": min(limit, size), "suspects": size}).fetchall()
-    return sorted(Claimed(*row) for row in rows)
+    place = {"connection": connection, "operation": operation}
+    size = db.exec_driver_sql(_HEAD, place).scalar()
+    values = {**place, "lease": lease, "seconds": LEASE_SECONDS, "suspects": size, "limit": min(limit, size or limit)}
+    return sorted(Claimed(*row) for row in db.exec_driver_sql(_CLAIM, values))
 
 
-def settle(db: Connection, lease: UUID, outcomes: Sequence[Settled], *, rule_set: int) -> set[int]:
+def settle(db: Connection, lease: UUID, outcomes: Sequence[Settled], *, rule_set: int | None) -> set[int]:
     """Write outcomes to the rows this lease still holds and return their ids; of the others only what was created."""
     ordered = sorted(outcomes, key=lambda outcome: outcome.id)
     columns = {name: [getattr(o, name) for o in ordered] for name in Settled.__slots__}
     columns["reason"] = [o.reason.value for o in ordered]
-    kept = {row.id for row in db.exec_driver_sql(_SETTLE, {**columns, "lease": lease, "rule_set": rule_set})}
+    columns["projected"] = [o.written if o.projected is None else o.projected for o in ordered]
+    values = {**columns, "lease": lease, "rule_set": rule_set, "backfill": BACKFILL}
+    kept = {row.id for row in db.exec_driver_sql(_SETTLE, values)}
     late = [o for o in ordered if o.id not in kept]
     if late:
         db.exec_driver_sql(_LATE, {"id": [o.id for o in late], "remote_id": [o.remote_id for o in late]})
@@ -234,10 +251,10 @@ def due(db: Connection, connection: str, operation: str, *, limit: int) -> int:
     return int(db.exec_driver_sql(_DUE, values).scalar_one())
 
 
-def reopen(db: Connection, connection: str, operation: str, reason: Reason) -> int:
-    """Compare everybody in step with a system anew; return how many they are."""
-    values = {"connection": connection, "operation": operation, "lane": BACKFILL, "reason": reason.value}
-    return db.exec_driver_sql(_REOPEN, values).rowcount
+def is_overdue(db: Connection, connection: str, operation: str, *, seconds: float) -> bool:
+    """Say whether somebody could have been claimed for `seconds` and was not: whoever drains is not at it."""
+    values = {"connection": connection, "operation": operation, "seconds": seconds}
+    return bool(db.exec_driver_sql(_OVERDUE, values).scalar_one())
 
 
 def holders(db: Connection, person_ids: Sequence[int], operation: str) -> list[tuple[str, int]]:

@@ -15,7 +15,7 @@ from integration.model.contacts import ContactWrite
 from integration.observability.books import balance
 from integration.pipeline import WRITE_CONTACT, Pipeline
 from integration.security.seal import KeyRing
-from integration.storage import connections, sync_state
+from integration.storage import connections, rings, sync_state
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.assembly import CallLog
@@ -265,12 +265,12 @@ def test_a_property_that_returns_reaches_everybody(
         other.set_properties(add=[{"name": "last_course_completed", **text}])
         with engine.begin() as db:
             db.exec_driver_sql("UPDATE quarantined_fields SET retry_at = now()")
-        sync(pipeline, put, people(1, course="later", at=5))
-        flusher.flush()
+        assert rows(engine, "SELECT not_before > now() FROM sync_state") == [(True,)] * 3
+        hurry(engine)
         flusher.flush()
         said = {c["properties"]["email"]: c["properties"]["last_course_completed"] for c in other.contacts()}
     assert said == {
-        "u0@example.com": "Course later",
+        "u0@example.com": "Course demo-101",
         "u1@example.com": "Course demo-101",
         "u2@example.com": "Course demo-101",
     }
@@ -374,7 +374,7 @@ def test_a_worker_killed_between_call_and_settle_doubles_nobody(
     sync(pipeline, put, people(6))
     with engine.begin() as db:
         claimed = sync_state.claim(db, "crm", WRITE_CONTACT, uuid4(), limit=100)
-    batch, _ = flusher._projected(claimed)
+    batch = flusher._projected(claimed)
     batch.run(claimed)
     with engine.begin() as db:
         db.exec_driver_sql("UPDATE sync_state SET lease_until = now() - interval '1 s'")
@@ -401,6 +401,64 @@ def test_a_late_finish_leaves_only_what_it_created(
         done = sync_state.Settled(row.id, "in_step", Reason.WRITTEN, written=row.wanted, remote_id="4711")
         assert sync_state.settle(db, lost, [done], rule_set=1) == set()
     assert rows(engine, "SELECT status, written, remote_id FROM sync_state") == [("due", 0, "4711")]
+
+
+def test_a_dead_drain_holds_nobody_up_for_long(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A drain that was killed keeps its lease; who has waited a few seconds is written by another one."""
+    sync(pipeline, put, people(1))
+    with engine.begin() as db:
+        rings.start(db, "crm", WRITE_CONTACT, uuid4())
+    make().flush()
+    assert states(engine) == [("due", None)]
+    with engine.begin() as db:
+        db.exec_driver_sql("UPDATE sync_state SET not_before = now() - interval '4 s'")
+    make().flush()
+    assert states(engine) == [("in_step", "written")]
+
+
+def test_looking_again_never_goes_before_live_events(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """Held people wait in the backfill lane, and ever longer; an event of theirs lifts them out of it."""
+    flusher = make("hold")
+    sync(pipeline, put, people(2))
+    flusher.flush()
+    hurry(engine)
+    flusher.flush()
+    found = rows(engine, "SELECT lane, not_before > now() + interval '90 min' FROM sync_state ORDER BY id")
+    assert found == [(1, True), (1, True)]
+    sync(pipeline, put, people(1, course="b", at=9))
+    assert rows(engine, "SELECT lane, not_before <= now() FROM sync_state ORDER BY lane") == [(0, True), (1, False)]
+
+
+def test_a_person_that_cannot_be_read_holds_nobody_up(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """Who was sealed with a lost key is parked with that reason; the batch goes on without them."""
+    sync(pipeline, put, people(3))
+    with engine.begin() as db:
+        lost = KeyRing({"lost": bytes(32)}).seal(b"{}", "people.profile:0")
+        db.exec_driver_sql("UPDATE people SET profile = %(p)s WHERE id = (SELECT min(id) FROM people)", {"p": lost})
+    make().flush()
+    assert sorted(states(engine)) == [("in_step", "written"), ("in_step", "written"), ("parked", "seal_key_missing")]
+
+
+def test_an_unforeseen_error_is_found_by_halving(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A record that makes us stumble ends dead alone, without waiting for leases to expire."""
+
+    class Stumbling(_Fussy):
+        def upsert(self, by: str, writes: Sequence[ContactWrite]) -> Any:
+            if any(write.key == self._poison for write in writes):
+                raise ZeroDivisionError
+            return self._store.upsert(by, writes)
+
+    sync(pipeline, put, people(8))
+    make(store=Stumbling(make().store, "u5@example.com")).flush()
+    assert sorted(states(engine)) == [("dead", "internal_error"), *[("in_step", "written")] * 7]
 
 
 def test_an_expired_certificate_is_written_at_its_minute(

@@ -1,6 +1,7 @@
 """From the inbox to what is due: what the database must hold after a batch, whatever the order and the neighbours."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -9,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+from integration.config import Config
 from integration.errors import Reason
 from integration.observability.books import balance
 from integration.pipeline import Pipeline
 from integration.security.seal import KeyRing
 from integration.storage import events, inbox, sync_state
 from tasks.projection import Projector
-from tests.db.conftest import Put, event
+from tests.db.conftest import CONFIG, Put, event
 
 
 def rows(engine: Engine, query: str, **values: Any) -> list[tuple[Any, ...]]:
@@ -235,6 +237,56 @@ def test_a_stolen_lease_settles_nothing(engine: Engine, pipeline: Pipeline, put:
     assert inbox_states(engine) == [("claimed", None)]
 
 
+def test_an_email_dated_in_the_future_does_not_freeze(engine: Engine, pipeline: Pipeline, put: Put) -> None:
+    """An address said by an event from the year 2046 gives way to the next one that is said."""
+    pipeline.sync("completion", put([event(email="old@example.com", at=60 * 24 * 7300)]))
+    pipeline.sync("completion", put([event(email="new@example.com", course="b", at=60 * 24 * 7301)]))
+    assert wanted_of(engine, pipeline, "new@example.com")["courses_completed_count"] == "2"
+
+
+def test_attention_ends_with_its_cause(engine: Engine, pipeline: Pipeline, put: Put) -> None:
+    """Once the LMS says the person's own address again, the contact is no longer marked, and hears of it."""
+    both = [event(user="u-1", email="a@example.com"), event(user="u-2", email="b@example.com")]
+    pipeline.sync("completion", put(both))
+    pipeline.sync("completion", put([event(user="u-2", email="a@example.com", course="x", at=9)]))
+    again = pipeline.sync("completion", put([event(user="u-2", email="b@example.com", course="x", at=10)]))
+    assert again.due_at == {"crm"}
+    assert wanted_of(engine, pipeline, "b@example.com")["lms_sync_status"] == "ok"
+
+
+def test_a_profile_that_cannot_be_opened_parks_its_events_alone(engine: Engine, pipeline: Pipeline, put: Put) -> None:
+    """A person sealed with a lost key parks their own events; their neighbours in the batch are applied."""
+    pipeline.sync("completion", put([event(user="u-1", email="a@example.com")]))
+    with engine.begin() as db:
+        db.exec_driver_sql("UPDATE people SET profile = decode('0104', 'hex') || '\\x6c6f7374'::bytea || profile")
+    pipeline.sync("completion", put([event(user="u-1", course="b"), event(user="u-2", email="c@example.com")]))
+    assert inbox_states(engine)[1:] == [("parked", "seal_key_missing"), ("done", "applied")]
+
+
+def test_a_route_added_later_takes_up_what_was_not_routed(
+    engine: Engine, pipeline: Pipeline, put: Put, config: Config
+) -> None:
+    """A fact from before the route is written when it is told again, and the books stay balanced."""
+    body = event("course.progressed", progress=40, user="c-1", email="c@example.com")
+    pipeline.sync("completion", put([body], connection="campus"))
+    routed = [{**route, "flows": {"progress": "realtime", "completion": "realtime"}} for route in CONFIG["routes"]]
+    later = replace(pipeline, config=Config.model_validate({**CONFIG, "routes": routed}))
+    assert later.sync("completion", put([body], connection="campus")).due_at == {"crm"}
+    with engine.begin() as db:
+        assert balance(db).unaccounted == 0
+
+
+def test_every_system_hears_of_a_change_though_no_route_of_it_leads_there(
+    engine: Engine, pipeline: Pipeline, put: Put
+) -> None:
+    """A contact that is computed from all facts is made due by facts that are not routed to it, too."""
+    pipeline.sync("completion", put([event(user="u-1")]))
+    with engine.begin() as db:
+        db.exec_driver_sql("UPDATE sync_state SET written = wanted, status = 'in_step', not_before = NULL")
+    pipeline.sync("completion", put([event("enrollment.cancelled", user="c-1", at=5)], connection="campus"))
+    assert rows(engine, "SELECT status, wanted, written, lane FROM sync_state") == [("due", 2, 1, 1)]
+
+
 KINDS = st.sampled_from(["done", "failed", "left", "progress", "enrolled", "issued", "revoked"])
 
 
@@ -279,6 +331,22 @@ def test_order_duplicates_and_batches_never_matter(
         **orderly,
         "lms_user_id": f"academy:y{tag}",
     }
+
+
+@pytest.mark.parametrize("outcome", ["in_step", "parked", "dead"])
+def test_whatever_a_write_ends_in_a_newer_fact_is_due(
+    engine: Engine, pipeline: Pipeline, put: Put, outcome: str
+) -> None:
+    """Nothing final is said about a version that was not looked at (rule 1)."""
+    pipeline.sync("completion", put([event()]))
+    lease = uuid4()
+    with engine.begin() as db:
+        [row] = sync_state.claim(db, "crm", "contact.upsert", lease, limit=10)
+    pipeline.sync("completion", put([event(course="later")]))
+    with engine.begin() as db:
+        settled = sync_state.Settled(row.id, outcome, Reason.INVALID_VALUE, projected=row.wanted)
+        sync_state.settle(db, lease, [settled], rule_set=1)
+    assert rows(engine, "SELECT status, not_before <= now() FROM sync_state") == [("due", True)]
 
 
 def test_a_new_fact_during_a_write_leaves_the_person_due(
