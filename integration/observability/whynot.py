@@ -180,7 +180,7 @@ def _in_step(place: Place, line: Line, waiting: tuple[str, ...]) -> list[WhyNot]
         f"{place.connection} was in step at version {line.written}, and should hold something else by now: the rules, "
         "the links of the person, the date or a property that was left out have changed since."
     )
-    then = "It is written with the next event about this person, or by the nightly comparison."
+    then = "It is written with the next event about this person."
     return [WhyNot(happened, then, waiting)]
 
 

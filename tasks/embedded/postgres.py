@@ -26,6 +26,7 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "100",
+    "max_locks_per_transaction": "256",  # a batch holds up to 200 advisory locks while it decides who is who
     "shared_buffers": "128MB",
     "fsync": "on",
     "synchronous_commit": "on",

@@ -55,7 +55,7 @@ class Credential(Base):
 
 
 class Audit(Base):
-    """Who read or wrote what where; append only, chained by hash in id order (`seal` of `audit.py`)."""
+    """Who read or wrote what where; append only, chained by hash in the order of commits (`seal` of `audit.py`)."""
 
     __tablename__ = "audit"
     __table_args__ = (
