@@ -155,7 +155,8 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.CONFLICT: Words(
         "A value that must be unique belongs to another contact.",
-        "Find the other contact that has this `lms_user_id` or e-mail, and correct or merge the two; it is looked at again by itself.",
+        "Find the other contact that has this `lms_user_id` or e-mail, and correct or merge the two; it is looked at "
+        "again by itself.",
     ),
     Reason.INVALID_VALUE: Words(
         "The system refuses a value; the detail names the property.",
