@@ -8,6 +8,7 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 import structlog
 
@@ -17,6 +18,9 @@ log = structlog.get_logger(__name__)
 
 IDS = 100
 """Most ids of one message: a message is a batch, because a task costs more than the work of one event."""
+
+GATHER_SECONDS = 0.02
+"""Least time between two rounds of messages: at 500 events a second one message for ten of them instead of one each."""
 
 Send = Callable[[str, list[object]], None]
 """Publish a task by name with its arguments; raises when the broker does not take it."""
@@ -46,6 +50,7 @@ class Publisher:
         self._send = send
         self._queue: queue.Queue[list[tuple[int, Kind]] | None] = queue.Queue()
         self._backlog = backlog
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -54,6 +59,7 @@ class Publisher:
 
     def stop(self, timeout: float = 2.0) -> None:
         """Publish what is queued, for at most `timeout` seconds."""
+        self._stopped.set()
         self._queue.put(None)
         self._thread.join(timeout)
 
@@ -63,7 +69,10 @@ class Publisher:
             self._queue.put(stored)
 
     def _run(self) -> None:
+        last = -GATHER_SECONDS
         while (first := self._queue.get()) is not None:
+            # A lone event is rung for at once; in a burst a message waits a moment for company.
+            self._stopped.wait(max(0.0, last + GATHER_SECONDS - monotonic()))
             gathered, ended = list(first), False
             while not self._queue.empty():
                 more = self._queue.get()
@@ -71,6 +80,7 @@ class Publisher:
                     ended = True
                     break
                 gathered += more
+            last = monotonic()
             self._publish(gathered)
             if ended:
                 return
