@@ -14,7 +14,7 @@ from typing import Self
 from sqlalchemy import Connection
 
 from integration.errors import NeedsAttention, Reason
-from integration.model.events import LearningEvent
+from integration.model.events import LearningEvent, believable
 from integration.model.people import Profile, normalise_email
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import people
@@ -42,7 +42,7 @@ class Sighting:
         """Return the sighting of an event's learner; what is dated in the future counts from its arrival (rule 6)."""
         user_id = event.learner.lms_user_id
         link = (connection, user_id) if user_id else None
-        at = min(event.occurred_at, received_at)
+        at = believable(event.occurred_at, received_at)
         return cls(connection, event, at, link, normalise_email(event.learner.email))
 
 
@@ -201,7 +201,7 @@ class _Decision:
             person.profile, person.is_changed = profile, True
 
 
-def released_keys(result: Identified, keys: IndexKeys) -> list[bytes]:
+def opened_keys(result: Identified, keys: IndexKeys) -> list[bytes]:
     """Return the park keys that this batch opened: learners who became known, e-mails that became free."""
     opened = [link_key(link) for link in result.new_links]
     return opened + [key for email in result.freed_emails for key in keys.candidates("park", email)]

@@ -126,8 +126,10 @@ class Pipeline:
         """Record a batch in one transaction; one that the database refuses is halved until the bad row is alone."""
         try:
             with self.engine.begin() as db:
-                outcomes, due_at, released = self._apply(db, translated)
+                outcomes, due_at, opened = self._apply(db, translated)
                 inbox.settle(db, lease, [*settled, *outcomes])
+                # Only now: what waits may have been parked by this very batch.
+                released = inbox.release(db, opened)
         except _AWAY:
             raise
         except Exception as error:
@@ -146,9 +148,8 @@ class Pipeline:
             return _joined(first, second)
         return Recorded([*settled, *outcomes], due_at, released)
 
-    def _apply(
-        self, db: Connection, batch: Sequence[Translated]
-    ) -> tuple[list[Settled], frozenset[str], list[tuple[int, str]]]:
+    def _apply(self, db: Connection, batch: Sequence[Translated]) -> tuple[list[Settled], frozenset[str], list[bytes]]:
+        """Return an outcome per row, the systems where somebody is due now, and the park keys that were opened."""
         if not batch:
             return [], frozenset(), []
         sightings = [
@@ -171,8 +172,7 @@ class Pipeline:
         due_at = sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
         for person_id in sorted(who.email_conflicts):
             audit.append(db, actor="coursewire", action="email.change", outcome="parked", subject=("person", person_id))
-        released = inbox.release(db, identity.released_keys(who, self.keys))
-        return self._outcomes(batch, owners, sightings, who.found, news), due_at, released
+        return self._outcomes(batch, owners, sightings, who.found, news), due_at, identity.opened_keys(who, self.keys)
 
     def _fact(self, row: Claimed, sighting: Sighting, person_id: int) -> Fact:
         return Fact(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 from integration.model.events import EventType
@@ -78,12 +79,18 @@ def _completions(standings: Iterable[Standing]) -> dict[tuple[str, str | None], 
 
 
 def _certifications(standings: Iterable[Standing], now: datetime) -> dict[tuple[str, str | None], Value]:
-    """Say per product whether any certification for it is held, and until when by the latest expiry known."""
+    """Say per product whether any certification for it is held, and until when by the latest expiry known.
+
+    A certification counts for the product said last; products it was said to be for before are not held by it.
+    """
     values: dict[tuple[str, str | None], Value] = {}
     by_product: dict[str, list[Standing]] = {}
     for standing in standings:
         if standing.subject_type == "certification":
-            by_product.setdefault(slug(standing.product or standing.subject), []).append(standing)
+            current, *former = [slug(product) for product in standing.products or [standing.subject]]
+            by_product.setdefault(current, []).append(standing)
+            for product in former:
+                by_product.setdefault(product, [])
     for key, all_of_it in by_product.items():
         held = [standing for standing in all_of_it if _holds(standing, now)]
         values["certified", key] = bool(held)
@@ -110,6 +117,9 @@ def render(value: Value, kind: ValueType, zone: ZoneInfo) -> str:
 
 
 def slug(name: str) -> str:
-    """Return a product's or a connection's name as a part of a property name: lower-case letters, digits, `_`."""
+    """Return a product's or a connection's name as a part of a property name: lower-case letters, digits, `_`.
+
+    A name without any of these is named by a hash of it, so that two of them are not one.
+    """
     kept = "".join(c if c.isascii() and c.isalnum() else "_" for c in name.lower())
-    return "_".join(part for part in kept.split("_") if part)
+    return "_".join(part for part in kept.split("_") if part) or f"x{sha256(name.encode()).hexdigest()[:8]}"

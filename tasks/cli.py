@@ -34,6 +34,7 @@ def migrate(assembly: Assembly) -> None:
     from mappings.store import publish_defaults  # noqa: PLC0415 - only this command needs them
     from scripts.migrations import upgrade  # noqa: PLC0415
 
+    assert assembly.ring  # noqa: S101 - without keys nothing is created
     with assembly.engine.begin() as db:
         upgrade(db)
         publish_defaults(db)

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import structlog
 
+from integration.config import Config
 from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.observability import logs
@@ -68,12 +69,27 @@ def everything(settings: Settings, migrate: Callable[[Assembly], None]) -> int:
     Raises ConfigError, EmbeddedUnavailable or FolderInUse before anything runs.
     """
     database, broker = settings.database_url is None, settings.broker_url is None
-    Assembly(settings).config  # noqa: B018 - a wrong file must be said before servers start
+    config = Assembly(settings).config  # a wrong file must be said before servers start
+    for sentence in unreadable_secrets(config):
+        log.warning("secret.missing", cause=sentence)
     servers = EmbeddedServers(settings.data_dir, database=database, broker=broker) if database or broker else None
     with servers or nullcontext():
         settings = settings_with(settings, servers)
         migrate(Assembly(settings))
         return Supervisor(roles(settings), servers.servers if servers else ()).run()
+
+
+def unreadable_secrets(config: Config) -> list[str]:
+    """Return a sentence for each secret that a connection names and that cannot be read now."""
+    sentences = []
+    for connection in config.connections.values():
+        webhook = connection.webhook.secrets if connection.webhook else ()
+        for secret in (*webhook, *connection.credentials.values()):
+            try:
+                secret.read()
+            except ConfigError as error:
+                sentences.append(f"{connection.name}: {error}")
+    return sentences
 
 
 def settings_with(settings: Settings, servers: EmbeddedServers | None) -> Settings:

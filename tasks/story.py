@@ -107,7 +107,7 @@ class Teller:
                     s.subject_type,
                     s.subject,
                     s.subject_name,
-                    s.product,
+                    s.products[0] if s.products else None,
                     s.type,
                     s.passed,
                     s.occurred_at,

@@ -15,6 +15,7 @@ from functools import partial
 import orjson
 import structlog
 
+from integration.delivery import policy
 from integration.delivery.settlement import Settlement
 from integration.errors import (
     BatchRejected,
@@ -138,6 +139,7 @@ class Batch(Settlement):
         """Look contacts up, by id where one is known, else key by key; return the rows nobody was found for."""
         found: dict[int, RemoteContact] = {}
         self._read(None, {row.remote_id: row for row in rows if row.remote_id}, found)
+        self._ask_singly([row for row in rows if row.remote_id and row.id not in found], found)
         for by in dict.fromkeys(name for row in rows for name, _ in self.targets[row.person_id].keys):
             asked = {
                 value: row
@@ -159,6 +161,18 @@ class Batch(Settlement):
             else:
                 self._compare(row, contact.id, contact.fields, changes, seen=True)
         return [row for row in rows if row.id not in found and row.id not in self.settled]
+
+    def _ask_singly(self, missing: Sequence[Claimed], found: dict[int, RemoteContact]) -> None:
+        """Ask for each id that a batch did not know by itself: only so a CRM follows merges; else a twin is created.
+
+        A few at a time, because each is a call; the rest comes again.
+        """
+        for row in missing[: policy.SINGLE_READS]:
+            if row.remote_id:
+                self._read(None, {row.remote_id: row}, found)
+        for row in missing[policy.SINGLE_READS :]:
+            later = Settled(row.id, "due", Reason.CONTACT_MERGED, after=0.0, attempt_counts=False)
+            self._settle(row, later, was_sent=False)
 
     def _keys(self, row: Claimed) -> list[tuple[str, str]]:
         useless = self.left_out | self.dead_keys | self.refused_keys

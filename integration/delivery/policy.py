@@ -12,6 +12,9 @@ contact, or undone a clash."""
 OVERDUE_SECONDS = 3.0
 """A person who could have been written for so long waits for a drain that is dead: another one may start."""
 
+SINGLE_READS = 5
+"""Ids of one batch that are asked for one by one; the first that hangs ends the calls of the batch."""
+
 LINGER_SECONDS = 0.5
 """How long a drain waits for a full batch while events are still coming in."""
 LINGER_STEP = 0.025

@@ -3,7 +3,7 @@
 Frozen and versioned. Score, passed, progress and completion are separate facts: none is derived from another.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Literal
@@ -102,6 +102,15 @@ class LearningEvent(_Frozen):
         """Return 16 bytes over everything the fact says; another content is another revision."""
         said = self.model_dump_json(exclude={"learner"})
         return sha256(said.encode()).digest()[:16]
+
+
+FUTURE_TOLERANCE = timedelta(minutes=5)
+"""How far a sender's clock may be ahead before its word on the time is not taken; signatures allow as much."""
+
+
+def believable(occurred_at: datetime, received_at: datetime) -> datetime:
+    """Return when something happened: a time in the future counts from its arrival (rule 6)."""
+    return occurred_at if occurred_at <= received_at + FUTURE_TOLERANCE else received_at
 
 
 def _digest(*parts: str) -> bytes:

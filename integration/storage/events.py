@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from integration.model.events import EventType, LearningEvent
+from integration.model.events import EventType, LearningEvent, believable
 
 # What decides a standing; the rest (enrolled, progress, assessments) is kept beside it and never changes it.
 STANDING_TYPES = (
@@ -60,12 +60,17 @@ WITH RECURSIVE lineage AS (
 )
 SELECT DISTINCT ON (e.person_id, e.connection, e.subject_type, subject)
        e.person_id, e.connection, e.type, e.subject_type, coalesce(l.head, e.subject_id) AS subject,
-       e.subject_name, e.product, e.passed, e.expires_at, e.occurred_at, e.fact_key
+       e.subject_name, e.passed, e.expires_at, e.occurred_at, e.fact_key,
+       CASE WHEN e.subject_type = 'certification' THEN (
+           SELECT array_agg(p.product ORDER BY p.occurred_at DESC, p.rank DESC, p.fact_key DESC, p.revision DESC)
+           FROM events p
+           WHERE p.person_id = e.person_id AND p.connection = e.connection AND p.subject_type = e.subject_type
+             AND p.subject_id = e.subject_id AND p.product IS NOT NULL) END AS products
 FROM events e
 LEFT JOIN lineage l ON e.subject_type = 'course' AND l.connection = e.connection AND l.external_id = e.subject_id
 WHERE e.person_id = ANY(%(ids)s::bigint[]) AND e.type = ANY(%(types)s::text[])
 ORDER BY e.person_id, e.connection, e.subject_type, subject,
-         e.occurred_at DESC, e.rank DESC, e.fact_key DESC, e.content_hash DESC
+         e.occurred_at DESC, e.rank DESC, e.fact_key DESC, e.revision DESC
 """
 
 
@@ -84,16 +89,16 @@ class Fact:
     @property
     def clamped(self) -> bool:
         """Whether the sender dated it in the future."""
-        return self.event.occurred_at > self.received_at
+        return self.occurred_at != self.event.occurred_at
 
     @property
     def occurred_at(self) -> datetime:
         """When it happened, as far as that is possible."""
-        return min(self.event.occurred_at, self.received_at)
+        return believable(self.event.occurred_at, self.received_at)
 
 
 class Standing(NamedTuple):
-    """The latest word on one subject of one person."""
+    """The latest word on one subject of one person; `products` of a certification, the one said last first."""
 
     person_id: int
     connection: str
@@ -101,11 +106,11 @@ class Standing(NamedTuple):
     subject_type: str
     subject: str
     subject_name: str | None
-    product: str | None
     passed: bool | None
     expires_at: datetime | None
     occurred_at: datetime
     fact_key: bytes
+    products: list[str] | None
 
 
 def append(db: Connection, facts: Sequence[Fact]) -> set[int]:

@@ -36,6 +36,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Stop the clock: from here on the app's deadline counts."""
         self._in_head = False
         self._stop_clock()
+        if sum(len(name) + len(value) for name, value in self.headers) > HEADER_BYTES:
+            self.transport.write(_TOO_LARGE)  # it came in one piece, before its bytes could be counted
+            self.transport.close()
+            return
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:

@@ -308,6 +308,29 @@ def test_a_merged_contact_is_followed(
     assert rows(engine, "SELECT remote_id FROM sync_state") == [(survivor,)]
 
 
+def test_many_merged_contacts_make_no_twins(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """Seven contacts merged away at once are each followed to their survivor; nobody is created a second time."""
+    crm.configure(merged_ids_in_batch_read=False)
+    flusher = make()
+    sync(pipeline, put, people(7))
+    flusher.flush()
+    others = crm.seed([{"email": f"old{n}@example.com"} for n in range(7)])
+    for number, other in enumerate(others):
+        mine = crm.contact(f"u{number}@example.com")
+        assert mine is not None
+        crm.merge(other, mine["id"])
+    sync(pipeline, put, people(7, course="other", at=60))
+    for _ in range(5):
+        flusher.flush()
+        hurry(engine)
+    crm.configure(merged_ids_in_batch_read=True)
+    contacts = crm.contacts()
+    assert len(contacts) == 7
+    assert {contact["properties"]["courses_completed_count"] for contact in contacts} == {"2"}
+
+
 def test_an_archived_contact_is_created_anew(
     engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -17,7 +18,7 @@ from integration.pipeline import Pipeline
 from integration.security.seal import KeyRing
 from integration.storage import events, inbox, sync_state
 from tasks.projection import Projector
-from tests.db.conftest import CONFIG, Put, event
+from tests.db.conftest import CONFIG, T0, Put, event
 
 
 def rows(engine: Engine, query: str, **values: Any) -> list[tuple[Any, ...]]:
@@ -169,6 +170,51 @@ def test_a_freed_email_releases_who_waited_for_it(engine: Engine, pipeline: Pipe
     assert len(recorded.released) == 1
     pipeline.sync("completion", [row_id for row_id, _ in recorded.released])
     assert {state for state, _ in inbox_states(engine)} == {"done"}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_who_becomes_known_in_a_batch_releases_their_own_events_in_it(
+    engine: Engine, pipeline: Pipeline, put: Put, order: tuple[int, int]
+) -> None:
+    """An event that parks behind another one of the same batch goes on with it, whichever came first."""
+    bodies = [event(user="u-1", email=None, course="a"), event(user="u-1", course="b")]
+    recorded = pipeline.sync("completion", put([bodies[place] for place in order]))
+    pipeline.sync("completion", [row_id for row_id, _ in recorded.released])
+    assert wanted_of(engine, pipeline, "ada@example.com")["courses_completed_count"] == "2"
+
+
+def test_an_email_freed_in_a_batch_releases_who_parked_for_it_there(
+    engine: Engine, pipeline: Pipeline, put: Put
+) -> None:
+    """An event parked for an e-mail that its owner gives up later in the same batch goes on."""
+    pipeline.sync("completion", put([event(user="u-1", email="m@example.com")]))
+    second = event(user="u-2", email="m@example.com", course="b", at=1)
+    moved = event(user="u-1", email="own@example.com", course="c", at=2)
+    recorded = pipeline.sync("completion", put([second, moved]))
+    pipeline.sync("completion", [row_id for row_id, _ in recorded.released])
+    assert {state for state, _ in inbox_states(engine)} == {"done"}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_revocation_need_not_repeat_the_product(
+    engine: Engine, pipeline: Pipeline, put: Put, order: tuple[int, int]
+) -> None:
+    """A certification revoked by its id alone closes the product it was issued for, in any order of arrival."""
+    issued = event("certification.issued", course=None, certification={"id": "k", "product": "sales"})
+    revoked = event("certification.revoked", course=None, certification={"id": "k"}, at=5)
+    for place in order:
+        pipeline.sync("completion", put([[issued, revoked][place]]))
+    wanted = wanted_of(engine, pipeline, "ada@example.com")
+    assert wanted["certified_sales"] == "false"
+    assert "certified_k" not in wanted
+
+
+def test_a_clock_a_little_ahead_does_not_make_arrival_decide(engine: Engine, pipeline: Pipeline, put: Put) -> None:
+    """Two events of the next seconds, told in the wrong order, count by their own times."""
+    soon = (datetime.now(UTC) - T0).total_seconds() / 60
+    for minutes, passed in ((soon + 2, True), (soon + 1, False)):
+        pipeline.sync("completion", put([event(at=minutes, passed=passed)]))
+    assert wanted_of(engine, pipeline, "ada@example.com")["courses_completed_count"] == "1"
 
 
 def test_a_known_link_wins_over_a_conflicting_email(engine: Engine, pipeline: Pipeline, put: Put) -> None:

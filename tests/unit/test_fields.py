@@ -22,7 +22,7 @@ MAPS = {
 
 def standing(kind: str, subject: str, *, hours: float = 1, **more: Any) -> Standing:
     """Return what was last said of a subject, `hours` ago."""
-    given = {"subject_name": f"The {subject}", "product": None, "passed": None, "expires_at": None, **more}
+    given = {"subject_name": f"The {subject}", "products": None, "passed": None, "expires_at": None, **more}
     subject_type = "certification" if kind.startswith("certification") else "course"
     return Standing(
         1, "academy", kind, subject_type, subject, occurred_at=NOW - timedelta(hours=hours), fact_key=b"k", **given
@@ -74,17 +74,23 @@ def test_dates_are_days_of_the_customer() -> None:
 )
 def test_a_certification_holds_until_it_does_not(kind: str, expires: datetime | None, holds: str, until: str) -> None:
     """Issued holds until its expiry; expired and revoked do not hold, whatever their date says."""
-    wanted = fields(standing(kind, "cert", product="Harbor Cloud", expires_at=expires))
+    wanted = fields(standing(kind, "cert", products=["Harbor Cloud"], expires_at=expires))
     assert (wanted["certified_harbor_cloud"], wanted["certified_harbor_cloud_until"]) == (holds, until)
 
 
 def test_a_second_certification_of_a_product_keeps_it() -> None:
     """A product stays certified while one of its certifications holds."""
     wanted = fields(
-        standing("certification.revoked", "old", product="alpha", hours=1),
-        standing("certification.issued", "new", product="alpha", hours=2),
+        standing("certification.revoked", "old", products=["alpha"], hours=1),
+        standing("certification.issued", "new", products=["alpha"], hours=2),
     )
     assert wanted["certified_alpha"] == "true"
+
+
+def test_a_product_that_was_renamed_is_not_held_twice() -> None:
+    """A certification counts for the product said last, and no longer for the one before."""
+    wanted = fields(standing("certification.issued", "k", products=["support", "sales"]))
+    assert (wanted["certified_support"], wanted["certified_sales"]) == ("true", "false")
 
 
 def test_further_lms_have_fields_of_their_own() -> None:
@@ -104,3 +110,5 @@ def test_the_time_of_writing_is_no_reason_to_write() -> None:
 def test_a_slug_is_a_property_name() -> None:
     """Whatever a product is called, its slug fits into a property name."""
     assert slug("  Harbor--Cloud 2.0 (é)") == "harbor_cloud_2_0"
+    assert slug("日本") != slug("中国")
+    assert slug("日本").isascii()

@@ -12,9 +12,6 @@ DEFAULT_PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
     "last_course_completed": ("string",),
     "courses_completed_count": ("number",),
     "recent_course_completion_date": ("date",),
-    "onboarding_pathway": ("string", "enumeration"),
-    "onboarding_due_date": ("date",),
-    "onboarding_status": ("string", "enumeration"),
     "lms_sync_status": ("string", "enumeration"),
     "lms_last_synced_at": ("datetime",),
 }

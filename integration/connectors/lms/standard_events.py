@@ -177,7 +177,7 @@ def event_from(kind: EventType, body: dict[str, Any]) -> LearningEvent:
         course=_named("course", data.course),
         module=_named("module", data.module),
         course_version=data.course.version if data.course else None,
-        product=(certification.product or subject.id) if certified else None,
+        product=certification.product if certified else None,
         score=data.score,
         score_max=data.score_max,
         passed=data.passed,
