@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from integration.security.seal import new_key
+from integration.storage import audit
 from tasks import roles
 from tasks.assembly import Assembly, settings, this_process
 from tasks.commands import check, events, parked, person
@@ -68,6 +69,17 @@ _role("migrate", migrate, "Bring the database schema to its newest version.")
 def make_key(key_id: Annotated[str, typer.Argument(help="The id of the key, for example 2026-11.")] = "1") -> None:
     """Print a new key for COURSEWIRE_MASTER_KEYS; put it in front of the ones that are there."""
     typer.echo(f"{key_id}:{base64.b64encode(new_key()).decode()}")
+
+
+@app.command("verify-audit")
+def verify_audit() -> None:
+    """Walk the chain of the audit log; exit with 1 and name the first entry that was changed."""
+    with sentences(), this_process().engine.begin() as db:
+        broken = audit.verify(db)
+    if broken is not None:
+        typer.echo(f"coursewire: audit entry {broken} was changed, moved, or follows one that was removed.", err=True)
+        raise typer.Exit(1)
+    typer.echo("The chain of the audit log is whole.")
 
 
 @app.command()

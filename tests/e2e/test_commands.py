@@ -19,7 +19,7 @@ from integration import config as connections_file
 from integration.connectors import registry
 from integration.pipeline import Pipeline
 from integration.security.seal import IndexKeys, KeyRing, new_key
-from integration.storage import connections, inbox
+from integration.storage import audit, connections, inbox
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.cli import app
 from tasks.embedded.servers import EmbeddedServers
@@ -226,6 +226,20 @@ def test_a_decision_does_not_need_the_broker(run: Run, fed: list[int]) -> None:
 def test_a_decision_is_exactly_one(run: Run, words: tuple[str, ...]) -> None:
     """None at all, two that contradict, or nobody's number: refused before anything is read."""
     assert run("parked", "resolve", "1", *words).returncode == 2
+
+
+def test_a_changed_audit_log_is_found(run: Run, engine: Engine) -> None:
+    """The audit log verifies as it was written, and no more once somebody has changed an entry."""
+    with engine.begin() as db:
+        audit.append(db, actor="test", action="a", outcome="ok")
+        audit.append(db, actor="test", action="b", outcome="ok")
+        audit.seal(db)
+    assert run("verify-audit").returncode == 0
+    with engine.begin() as db:
+        db.exec_driver_sql("UPDATE audit SET outcome = 'other' WHERE action = 'a'")
+    done = run("verify-audit")
+    assert done.returncode == 1
+    assert "was changed" in done.stderr
 
 
 def test_check_is_content_with_a_whole_installation(run: Run) -> None:
