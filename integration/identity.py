@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from integration.errors import NeedsAttention, Reason
 from integration.model.events import LearningEvent, believable
 from integration.model.people import Profile, normalise_email
+from integration.security import redact
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import people
 from integration.storage.people import Person
@@ -152,7 +153,7 @@ class _Decision:
         if person_id is None:
             person_id = self._create()
         elif sighting.link and self.ids_at.get((person_id, sighting.connection), set()) - {sighting.link[1]}:
-            others = ", ".join(sorted(self.ids_at[person_id, sighting.connection])[:3])
+            others = redact.text(", ".join(sorted(self.ids_at[person_id, sighting.connection])[:3]))
             raise NeedsAttention(
                 Reason.EMAIL_TAKEN, f"the e-mail belongs to person {person_id}, whom this LMS calls {others}"
             )
