@@ -14,8 +14,7 @@ from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
 
 from integration import identity
 from integration.config import Config
@@ -25,16 +24,13 @@ from integration.model.events import LearningEvent
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import audit, courses, events, inbox, people, sync_state
-from integration.storage.base import single
+from integration.storage.base import AWAY, single
 from integration.storage.courses import CourseSeen
 from integration.storage.events import Fact
 from integration.storage.inbox import Claimed, Settled
 from integration.storage.sync_state import BACKFILL, LIVE, Want
 
 log = structlog.get_logger(__name__)
-
-_AWAY = (OperationalError, InterfaceError, PoolTimeout)
-"""What says that the database is away, and nothing about the rows."""
 
 CONTACT = "contact"
 WRITE_CONTACT = "contact.upsert"
@@ -84,7 +80,7 @@ class Pipeline:
             return Recorded([], frozenset(), [])
         try:
             return self._work(claimed, lease)
-        except _AWAY:
+        except AWAY:
             with suppress(DBAPIError), self.engine.begin() as db:
                 inbox.give_back(db, lease)
             raise
@@ -130,7 +126,7 @@ class Pipeline:
                 inbox.settle(db, lease, [*settled, *outcomes])
                 # Only now: what waits may have been parked by this very batch.
                 released = inbox.release(db, opened)
-        except _AWAY:
+        except AWAY:
             raise
         except Exception as error:
             if not translated:

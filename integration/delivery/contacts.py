@@ -73,9 +73,7 @@ class Batch(Settlement):
         missing = self._find(strangers, changes)
         self._update(list(changes.values()))
         self._create([row for row in missing if self._is_wanted(row)])
-        for row in rows:
-            if row.id not in self.settled:
-                self._give_back(row)
+        self.give_back(rows)
 
     def _has_target(self, row: Claimed) -> bool:
         if row.person_id in self.targets:

@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
 
 from integration.delivery import policy
 from integration.delivery.contacts import Batch
@@ -22,7 +21,7 @@ from integration.observability import logs
 from integration.ports import ContactStore
 from integration.security.seal import KeyRing
 from integration.storage import attempts, calls, connections, inbox, people, quarantine, rings, sync_state
-from integration.storage.base import single
+from integration.storage.base import AWAY, single
 from integration.storage.calls import Call
 from integration.storage.sync_state import Claimed
 
@@ -129,7 +128,7 @@ class Flusher:
         batch = self._written(rows)
         try:
             self._settle(batch, rows, lease, started)
-        except OperationalError:
+        except AWAY:
             # A deadlock or a lost connection: what was written must not be forgotten for the length of a lease.
             self._settle(batch, rows, lease, started)
         flushed.batches += 1
@@ -145,6 +144,8 @@ class Flusher:
         try:
             batch = self._projected(rows)
             batch.run(rows)
+        except AWAY:
+            batch.give_back(rows)  # only asked for before anything is written; no row is to blame
         except Exception as error:  # a row that breaks us must be found, and its neighbours not held for a lease
             log.exception("flush.failed", connection=self.connection, rows=len(rows))
             batch.abandon(rows, error)

@@ -70,7 +70,11 @@ class Settlement:
             self._halve(row, len(open_rows), (), cause)
             self.settled[row.id] = replace(self.settled[row.id], forget=True, remote_id=row.remote_id)
 
-    def _give_back(self, row: Claimed) -> None:
-        """Return a row that was not sent, its attempt included: the trouble is the connection's (rule 23)."""
+    def give_back(self, rows: Iterable[Claimed]) -> None:
+        """Return what was not sent, its attempts included: the trouble is not the rows' (rule 23)."""
         reason = self.trouble.reason if self.trouble else Reason.PAUSED
-        self.settled[row.id] = Settled(row.id, "due", reason, after=0.0, attempt_counts=False, max_batch=row.max_batch)
+        for row in rows:
+            if row.id not in self.settled:
+                self.settled[row.id] = Settled(
+                    row.id, "due", reason, after=0.0, attempt_counts=False, max_batch=row.max_batch
+                )

@@ -4,6 +4,11 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+AWAY = (OperationalError, InterfaceError, PoolTimeout)
+"""What says that the database is away, and nothing about the rows."""
 
 _CONNECT = {
     "connect_timeout": 3,

@@ -1,11 +1,13 @@
 """Writing contacts: real Postgres, real HTTP against the strict sandbox CRM, one drain at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from integration.config import Config, ConnectionConfig
 from integration.connectors import registry
@@ -466,6 +468,24 @@ def test_a_person_that_cannot_be_read_holds_nobody_up(
         db.exec_driver_sql("UPDATE people SET profile = %(p)s WHERE id = (SELECT min(id) FROM people)", {"p": lost})
     make().flush()
     assert sorted(states(engine)) == [("in_step", "written"), ("in_step", "written"), ("parked", "seal_key_missing")]
+
+
+def test_a_database_that_was_away_for_a_moment_is_nobody_s_fault(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A lone person whose projection met a lost connection is written right after, and no try is counted."""
+    sync(pipeline, put, people(1))
+    flusher = make()
+    failures = [OperationalError("SELECT 1", {}, Exception("gone"))]
+
+    def project(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return flusher.project(*arguments)
+
+    replace(flusher, project=project).flush()
+    assert states(engine) == [("in_step", "written")]
+    assert rows(engine, "SELECT attempts FROM sync_state") == [(1,)]
 
 
 def test_an_unforeseen_error_is_found_by_halving(
