@@ -20,6 +20,7 @@ from integration import identity
 from integration.config import Config
 from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason, Rejected
 from integration.identity import Sighting
+from integration.model.contacts import CONTACT
 from integration.model.events import LearningEvent
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
@@ -32,7 +33,6 @@ from integration.storage.sync_state import BACKFILL, LIVE, Want
 
 log = structlog.get_logger(__name__)
 
-CONTACT = "contact"
 WRITE_CONTACT = "contact.upsert"
 """The operation that brings a CRM contact in step with a person."""
 

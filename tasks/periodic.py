@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 
 from integration.enqueue import IDS
 from integration.errors import Reason
+from integration.model.contacts import CONTACT
 from integration.model.events import Kind
-from integration.pipeline import CONTACT, WRITE_CONTACT
+from integration.pipeline import WRITE_CONTACT
 from integration.storage import audit, inbox, people, sync_state
 from integration.storage.sync_state import BACKFILL, Want
 from tasks.app import SYNC, app

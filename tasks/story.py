@@ -11,8 +11,8 @@ from integration import identity
 from integration.config import Config
 from integration.errors import ConfigError, Reason
 from integration.identity import LEARNER
+from integration.model.contacts import CONTACT
 from integration.observability.whynot import WhyNot
-from integration.pipeline import CONTACT
 from integration.security import redact
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import events, people, received

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from integration.delivery import policy
 from integration.delivery.contacts import Batch
 from integration.errors import ConnectionBroken, CoursewireError, Reason, UnknownOutcome
-from integration.model.contacts import Projected
+from integration.model.contacts import CONTACT, Projected
 from integration.observability import logs
 from integration.ports import ContactStore
 from integration.security.seal import KeyRing
@@ -27,9 +27,8 @@ from integration.storage.sync_state import Claimed
 
 log = structlog.get_logger(__name__)
 
-CONTACT = "contact"
 CONTACT_KEY = "contact.key"
-"""What a property is left out as: one that cannot be written, and one that contacts cannot be found by."""
+"""What a property is left out as that contacts cannot be found by; one that cannot be written: CONTACT."""
 
 Project = Callable[[Connection, str, Sequence[int]], Projected]
 """Say what a connection should hold of these people, as one transaction sees them."""

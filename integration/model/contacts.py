@@ -6,6 +6,9 @@ from typing import Literal
 
 from integration.errors import Reason
 
+CONTACT = "contact"
+"""The object type of a contact, in links, sync state and rules."""
+
 Fields = Mapping[str, str]
 
 
