@@ -63,6 +63,9 @@ class Reason(StrEnum):
     SCOPE_MISSING = "scope_missing"
     LEASE_EXPIRED = "lease_expired"
     PAUSED = "paused"
+    BUDGET_SPENT = "budget_spent"
+    CIRCUIT_OPEN = "circuit_open"
+    GAVE_UP = "gave_up"
 
 
 class CoursewireError(Exception):

@@ -2,18 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
 from integration.model.events import Kind, LearningEvent
 
+ANY_CALL = "any"
+"""The endpoint class of calls that have no limit of their own."""
+
+
+class Rate(NamedTuple):
+    """A limit as the other side states it: `calls` in any window of `seconds`."""
+
+    calls: int
+    seconds: float
+
 
 class Capabilities(NamedTuple):
-    """What a system can do, declared as data so that the pipeline needs no `if system ==`."""
+    """What a system can do, declared as data so that the pipeline needs no `if system ==`.
+
+    `rates` is the limit of each endpoint class until answers teach a better one; ANY_CALL must be among them where
+    the system is called at all.
+    """
 
     receives_webhooks: bool = False
     holds_contacts: bool = False
     batch_size: int = 100
+    rates: Mapping[str, Rate] = MappingProxyType({})
 
 
 class Received(NamedTuple):

@@ -200,6 +200,17 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.LEASE_EXPIRED: Words("A worker ended in the middle of its work.", _BY_ITSELF),
     Reason.PAUSED: Words("The connection was paused before this record's turn came.", _BY_ITSELF),
+    Reason.BUDGET_SPENT: Words(
+        "The calls that the system allows us are spent for the moment, so this record waits its turn.", _BY_ITSELF
+    ),
+    Reason.CIRCUIT_OPEN: Words(
+        "The system failed several times in a row, so it is left alone for a while and then tried with one call.",
+        _BY_ITSELF,
+    ),
+    Reason.GAVE_UP: Words(
+        "The record failed for three days while the system was there; the detail names the last trouble.",
+        "Read the tries with `coursewire dead show ID`, mend the cause, and run `coursewire dead replay ID`.",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ Search is not used anywhere: it lags behind writes, and deciding create-or-updat
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -29,9 +30,14 @@ from integration.errors import (
     UnknownOutcome,
 )
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
-from integration.ports import Capabilities, Finding
+from integration.ports import ANY_CALL, Capabilities, Finding, Rate
 
-CAPABILITIES = Capabilities(holds_contacts=True, batch_size=100)
+CAPABILITIES = Capabilities(
+    holds_contacts=True,
+    batch_size=100,
+    # The least a private app may call; every answer's headers say what the account really has.
+    rates=MappingProxyType({ANY_CALL: Rate(100, 10.0)}),
+)
 DEFAULT_URL = "https://api.hubapi.com"
 
 

@@ -58,3 +58,4 @@ class Inbox(Base):
     person_id: Mapped[int | None]
     person_version: Mapped[int | None]
     settled_at: Mapped[datetime | None]
+    original_payload: Mapped[bytes | None]

@@ -6,7 +6,9 @@ from typing import Any
 from sqlalchemy import Identity, Index, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from integration.storage.tables.base import NOW, Base
+from integration.storage.tables.base import NOW, Base, one_of
+
+REPLAY_STATES = ("active", "paused", "done", "cancelled")
 
 
 class Cursor(Base):
@@ -31,6 +33,41 @@ class Run(Base):
     finished_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
     counts: Mapped[dict[str, Any] | None]
+
+
+class Replay(Base):
+    """Dead work that a person sends once more, in slices: up to `up_to_id`, of which `last_id` is done."""
+
+    __tablename__ = "replays"
+    __table_args__ = (
+        one_of("kind", ("event", "person")),
+        one_of("status", REPLAY_STATES),
+        Index("ix_replays_open", "id", postgresql_where=text("status = 'active'")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    kind: Mapped[str]
+    filter: Mapped[dict[str, Any]]
+    actor: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="active")
+    total: Mapped[int]
+    replayed: Mapped[int] = mapped_column(server_default="0")
+    last_id: Mapped[int] = mapped_column(server_default="0")
+    up_to_id: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    finished_at: Mapped[datetime | None]
+
+
+class Heartbeat(Base):
+    """A worker's canary: sent to the broker, heard again by the worker itself."""
+
+    __tablename__ = "heartbeats"
+
+    node: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    heard_at: Mapped[datetime | None]
 
 
 class IndexKey(Base):

@@ -27,6 +27,27 @@ class Connection(Base):
     failures: Mapped[int] = mapped_column(server_default="0")
     paused_until: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    limits: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    daily_limit: Mapped[int | None]
+    daily_remaining: Mapped[int | None]
+    daily_seen_at: Mapped[datetime | None]
+
+
+class Breaker(Base):
+    """Whether one operation of a connection is tried at all: closed, open until, or half-open with one probe."""
+
+    __tablename__ = "breakers"
+
+    connection: Mapped[str] = mapped_column(primary_key=True)
+    operation: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    failing_since: Mapped[datetime | None]
+    openings: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    open_until: Mapped[datetime | None]
+    probe: Mapped[Any | None] = mapped_column(UUID)
+    probe_until: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class SyncState(Base):
@@ -77,6 +98,7 @@ class SyncState(Base):
     remote_origin: Mapped[str | None]
     rule_set: Mapped[int | None]
     written_at: Mapped[datetime | None]
+    failing_since: Mapped[datetime | None]
 
 
 class Delivery(Base):
