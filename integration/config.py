@@ -86,6 +86,11 @@ class Options(_Strict):
     activity: Literal["none", "custom_event", "note"] = "none"
     role_property: str | None = None
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    # Of the account's limits: what is left to the customer's other integrations, as a fraction.
+    reserve: Annotated[float, Field(ge=0, le=0.9)] = 0.05
+    # The account's calls a day, where its answers do not say; and the fraction of them that backfill leaves to live.
+    daily_calls: Annotated[int, Field(ge=1)] | None = None
+    daily_reserve: Annotated[float, Field(ge=0, le=0.9)] = 0.1
 
 
 class ConnectionConfig(_Strict):
@@ -131,11 +136,20 @@ class Route(_Strict):
     unknown_person: UnknownPerson = "hold"
 
 
+class Retention(_Strict):
+    """How many days what is not needed any more is kept; facts, keys and the audit log are kept for ever."""
+
+    payload_days: int = Field(30, ge=1)  # of events that were applied or ignored
+    failed_payload_days: int = Field(180, ge=1)  # of dead and parked ones, counted from when they became so
+    history_days: int = Field(90, ge=1)  # attempts, calls per minute, replays, runs
+
+
 class Config(_Strict):
     """The whole connections file."""
 
     connections: dict[Name, ConnectionConfig]
     routes: tuple[Route, ...] = ()
+    retention: Retention = Retention()
     rules: Path | None = None
 
     @model_validator(mode="before")

@@ -19,6 +19,18 @@ class Rate(NamedTuple):
     seconds: float
 
 
+class Seen(NamedTuple):
+    """What one answer said of the limits of its endpoint class, and of the account's day; None = it did not say.
+
+    `remaining` and `daily_remaining` count the calls of everybody who uses the account.
+    """
+
+    rate: Rate | None = None
+    remaining: int | None = None
+    daily_limit: int | None = None
+    daily_remaining: int | None = None
+
+
 class Capabilities(NamedTuple):
     """What a system can do, declared as data so that the pipeline needs no `if system ==`.
 

@@ -18,6 +18,9 @@ class Settings(BaseSettings):
     config: Path = Field(Path("coursewire.yaml"), description="The connections file.")
     database_url: SecretStr | None = Field(None, description="PostgreSQL; unset: the embedded server.")
     broker_url: SecretStr | None = Field(None, description="Redis protocol or AMQP; unset: embedded Valkey.")
+    budget_url: SecretStr | None = Field(
+        None, description="Redis that counts calls to other systems; unset: the broker, where it speaks Redis."
+    )
     master_keys: SecretStr | None = Field(
         None, description="Sealing keys, id:base64 of 32 bytes, comma separated, newest first."
     )

@@ -1,11 +1,12 @@
 """Puts a process together from its settings: the only place that sees both rules and pipeline."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import cache, cached_property
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -16,14 +17,17 @@ from integration import config as connections_file
 from integration.config import Config
 from integration.connectors import registry
 from integration.connectors.client import CallRecord
+from integration.delivery.buckets import Buckets, address
+from integration.delivery.budget import Budget
 from integration.delivery.flush import Flusher
+from integration.delivery.limits import Limits
 from integration.errors import ConfigError
 from integration.pipeline import WRITE_CONTACT, Pipeline
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.settings import Settings
-from integration.storage import connections, index_keys
-from integration.storage.base import engine_for
+from integration.storage import connections, index_keys, limits
+from integration.storage.base import AWAY, engine_for, single
 from integration.storage.calls import Call
 from tasks.embedded.folder import DataFolder
 from tasks.projection import Projector
@@ -78,6 +82,13 @@ class Assembly:
             return self.settings.broker_url.get_secret_value()
         return self._embedded("COURSEWIRE_BROKER_URL", "broker_url")
 
+    @cached_property
+    def budget_url(self) -> str | None:
+        """Where calls to other systems are counted; None = each process by itself. Raises ConfigError."""
+        if self.settings.budget_url:
+            return self.settings.budget_url.get_secret_value()
+        return address(self.broker_url)
+
     def _embedded(self, variable: str, address: Literal["database_url", "broker_url"]) -> str:
         running = DataFolder(self.settings.data_dir).running()
         url = getattr(running, address, None)
@@ -126,13 +137,48 @@ class Assembly:
         return Pipeline(self.engine, self.config, self.inbound, self.ring, self.keys, self._next_night)
 
     @cached_property
+    def budgets(self) -> Mapping[str, Budget]:
+        """How often each connection may be called, by its name; only systems that have a limit are in it."""
+        with self._lock:
+            # Threads that came at once get the same: each of two would count for itself while Redis is away.
+            if "budgets" not in self.__dict__:
+                self.__dict__["budgets"] = self._new_budgets()
+            made: Mapping[str, Budget] = self.__dict__["budgets"]
+            return made
+
+    def _new_budgets(self) -> dict[str, Budget]:
+        try:
+            with single(self.engine) as db:
+                known = limits.learned(db, self.config.connections)
+        except AWAY:
+            known = {}  # the declared limits until it is back
+        buckets, made = Buckets(self.budget_url), {}
+        for name, connection in self.config.connections.items():
+            system, options = registry.system_of(connection), connection.options
+            if system.capabilities.rates:
+                of_this = Limits(
+                    name,
+                    system.capabilities.rates,
+                    daily_calls=options.daily_calls,
+                    timezone=options.timezone,
+                    learned=known.get(name),
+                    engine=self.engine,
+                )
+                reserves = {"reserve": options.reserve, "daily_reserve": options.daily_reserve}
+                made[name] = Budget(name, of_this, buckets, read=system.limits, **reserves)
+        return made
+
+    @cached_property
     def flushers(self) -> Mapping[tuple[str, str], Flusher]:
         """From what is due to the systems, by (connection, operation)."""
         log = CallLog()
         projector = Projector(self.config, self.ring)
         made = {}
         for name, connection in self.config.connections.items():
-            store = registry.contacts(connection, on_call=log.note)
+            budget = self.budgets.get(name)
+            if budget is None:
+                continue  # a system that is never called
+            store = registry.contacts(connection, on_call=_hearing(log, budget), gate=budget.spend)
             if store is not None:
                 made[name, WRITE_CONTACT] = Flusher(
                     engine=self.engine,
@@ -142,6 +188,8 @@ class Assembly:
                     ring=self.ring,
                     project=projector.contacts,
                     take_calls=log.take,
+                    budget=budget,
+                    places=BoundedSemaphore(max(1, self.settings.worker_concurrency // 4)),
                 )
         return made
 
@@ -150,6 +198,16 @@ class Assembly:
         now = datetime.now(zone)
         tonight = datetime.combine(now.date(), NIGHT, zone)
         return tonight if tonight > now else datetime.combine(now.date() + timedelta(days=1), NIGHT, zone)
+
+
+def _hearing(log: CallLog, budget: Budget) -> Callable[[CallRecord], None]:
+    """Return a connector's hook: each call is taken down, and its answer teaches the budget."""
+
+    def hear(record: CallRecord) -> None:
+        log.note(record)
+        budget.learn(record.endpoint, record.limits, record.status, record.retry_after)
+
+    return hear
 
 
 @cache

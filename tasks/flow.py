@@ -4,7 +4,7 @@ from celery import shared_task
 
 from integration.errors import Reason
 from integration.model.events import Kind
-from integration.pipeline import Recorded
+from integration.pipeline import WRITE_CONTACT, Recorded
 from tasks.assembly import this_process
 from tasks.ringing import ring_connections, ring_failed, ring_inbox
 
@@ -42,6 +42,11 @@ def sync_employees(ids: list[int]) -> None:
 @shared_task(name="delivery.flush")
 def flush(connection: str, operation: str) -> None:
     """Write what is due in one system."""
+    drain(connection, operation)
+
+
+def drain(connection: str, operation: str) -> None:
+    """Write what is due in one system, in this thread, and ring for what is left."""
     flusher = this_process().flushers.get((connection, operation))
     if flusher is None:
         return
@@ -73,8 +78,7 @@ def _sync(kind: Kind, ids: list[int]) -> None:
 
 
 def after(recorded: Recorded) -> None:
-    """Ring for everything a batch led to."""
-    ring_connections(recorded.due_at)
+    """Go on with everything a batch led to: what failed and what may go on is rung for, what is due is written."""
     ring_inbox([(row_id, Kind(kind)) for row_id, kind in recorded.released])
     dead: dict[Reason, list[int]] = {}
     for outcome in recorded.outcomes:
@@ -82,3 +86,7 @@ def after(recorded: Recorded) -> None:
             dead.setdefault(outcome.reason, []).append(outcome.id)
     for reason, ids in dead.items():
         ring_failed("sync.failed", ids, reason)
+    due = sorted(recorded.due_at)
+    ring_connections(due[1:])
+    if due:
+        drain(due[0], WRITE_CONTACT)  # here and now: a ring would cost a live event another way through the broker

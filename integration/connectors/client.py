@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from integration.connectors import deadline
 from integration.errors import CoursewireError, Reason, RetryLater, UnknownOutcome
+from integration.ports import ANY_CALL
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +41,10 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `writes`: it may change something, so that a lost answer leaves its outcome unknown."""
+    """One request. `writes`: it may change something, so that a lost answer leaves its outcome unknown.
+
+    `endpoint` is the class whose limit it counts against, as declared in the system's Capabilities.
+    """
 
     operation: str
     method: str
@@ -49,6 +53,7 @@ class Call:
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
     records: int = 0
     writes: bool = True
+    endpoint: str = ANY_CALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class CallRecord:
     retry_after: float | None = None
     limits: Mapping[str, str] = field(default_factory=dict)
     correlation_id: str | None = None
+    endpoint: str = ANY_CALL
 
 
 class _Session(requests.Session):
@@ -109,13 +115,19 @@ class Client:
         connection: str = "",
         allow_private_hosts: bool = False,
         on_call: Callable[[CallRecord], None] | None = None,
+        gate: Callable[[str], None] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
     ) -> None:
-        """`connection` names the system in logs; `on_call` gets a record per call, in the calling thread."""
+        """`connection` names the system in logs; `on_call` gets a record per call, in the calling thread.
+
+        `gate` is called with the endpoint class before anything is sent, and may wait or raise RetryLater; the
+        call's time begins after it.
+        """
         self._base = base_url.rstrip("/")
         self._connection = connection
         self._private = allow_private_hosts
         self._on_call = on_call
+        self._gate = gate
         self._limits = limits
         self._session = _Session()
 
@@ -129,8 +141,11 @@ class Client:
         Raises RetryLater(NETWORK_ERROR) where nothing was sent; UnknownOutcome(UNKNOWN_OUTCOME) where the
         answer was lost, late (`Limits`, seconds) or cut; UnknownOutcome(MALFORMED_ANSWER) where a 2xx is no
         JSON. For a call that writes nothing the last two are RetryLater(NETWORK_ERROR) and
-        RetryLater(MALFORMED_ANSWER). Source: our own (docs/architecture.md, "unknown outcome").
+        RetryLater(MALFORMED_ANSWER), and whatever the gate raises. Source: our own (docs/architecture.md, "unknown
+        outcome").
         """
+        if self._gate:
+            self._gate(call.endpoint)
         started = time.monotonic()
         reply: Reply | None = None
         error: CoursewireError | None = None
@@ -194,6 +209,7 @@ class Client:
             retry_after=reply.retry_after if reply else None,
             limits=_rate_limits(reply.headers) if reply else {},
             correlation_id=_correlation_id(reply) if reply else None,
+            endpoint=call.endpoint,
         )
         log.info(
             "crm.called",

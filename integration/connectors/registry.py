@@ -1,28 +1,33 @@
 """Which systems there are. A new one is one file and one line of TABLE; everything else asks here, by name."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import CallRecord
-from integration.connectors.crm import hubspot
+from integration.connectors.crm import hubspot, hubspot_limits
 from integration.connectors.lms import standard
 from integration.errors import ConfigError
-from integration.ports import Capabilities, ContactStore, Doctor, Inbound
+from integration.ports import ANY_CALL, Capabilities, ContactStore, Doctor, Inbound, Seen
 
 OnCall = Callable[[CallRecord], None] | None
+Gate = Callable[[str], None] | None
 
 
 class System(NamedTuple):
-    """One kind of outside system: what it is called, what it can do, and what makes its connectors."""
+    """One kind of outside system: what it is called, what it can do, and what makes its connectors.
+
+    `limits` reads an answer's rate-limit headers; a system whose answers hold none has none.
+    """
 
     name: str
     title: str
     capabilities: Capabilities
     inbound: Callable[[ConnectionConfig], Inbound] | None = None
-    contacts: Callable[[ConnectionConfig, OnCall], ContactStore] | None = None
+    contacts: Callable[[ConnectionConfig, OnCall, Gate], ContactStore] | None = None
     doctor: Callable[[ConnectionConfig], Doctor] | None = None
+    limits: Callable[[Mapping[str, str]], Seen] | None = None
 
 
 TABLE: tuple[System, ...] = (
@@ -39,6 +44,7 @@ TABLE: tuple[System, ...] = (
         hubspot.CAPABILITIES,
         contacts=hubspot.HubSpot,
         doctor=hubspot.HubSpot,
+        limits=hubspot_limits.seen,
     ),
 )
 SYSTEMS: dict[str, System] = {system.name: system for system in TABLE}
@@ -59,6 +65,7 @@ def validate(table: Sequence[System] = TABLE) -> None:
             "receives_webhooks and inbound must go together": able.receives_webhooks == bool(system.inbound),
             "holds_contacts and contacts must go together": able.holds_contacts == bool(system.contacts),
             "batch_size must be at least 1": able.batch_size >= 1,
+            "contacts and a rate for any call must go together": (ANY_CALL in able.rates) == bool(system.contacts),
             "it has no doctor": system.doctor,
         }
         faults += [f"{system.name}: {rule}" for rule, kept in rules.items() if not kept]
@@ -81,13 +88,14 @@ def inbound(config: ConnectionConfig) -> Inbound | None:
     return factory(config) if factory else None
 
 
-def contacts(config: ConnectionConfig, on_call: OnCall = None) -> ContactStore | None:
+def contacts(config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None) -> ContactStore | None:
     """Return what reads and writes this connection's contacts, None where it has none.
 
-    `on_call` gets one record per request. Keep the result: it holds the open connections. Raises ConfigError.
+    `gate` is asked before each request, `on_call` gets one record per request. Keep the result: it holds the open
+    connections. Raises ConfigError.
     """
     factory = system_of(config).contacts
-    return factory(config, on_call) if factory else None
+    return factory(config, on_call, gate) if factory else None
 
 
 def doctor(config: ConnectionConfig) -> Doctor | None:

@@ -43,13 +43,15 @@ Owners = Callable[[Sequence[str]], Mapping[str, int]]
 class Batch(Settlement):
     """One claimed batch on its way; each step moves rows from open to `settled`.
 
-    `left_out` are properties not to be written, `dead_keys` ones that contacts cannot be found by.
+    `left_out` are properties not to be written, `retried` ones that were left out until now, `dead_keys` ones that
+    contacts cannot be found by. `hold` is asked before each call whether the rows are still ours.
     """
 
     store: ContactStore
     ring: KeyRing
     owners: Owners
     left_out: frozenset[str] = frozenset()
+    retried: frozenset[str] = frozenset()
     dead_keys: frozenset[str] = frozenset()
     unreadable: frozenset[int] = frozenset()
     rule_set: int | None = None
@@ -58,6 +60,7 @@ class Batch(Settlement):
     accepted_fields: set[str] = field(default_factory=set)
     refused_keys: set[str] = field(default_factory=set)
     calls: int = 0
+    hold: Callable[[], bool] = lambda: True
 
     def run(self, rows: Sequence[Claimed]) -> None:
         """Settle every row; the first trouble with the whole connection ends the calls and gives the rest back."""
@@ -178,10 +181,9 @@ class Batch(Settlement):
 
     def _read(self, by: str | None, asked: Mapping[str, Claimed], found: dict[int, RemoteContact]) -> None:
         """Add the contacts found by one key. A key the CRM cannot look up by is left out; the next one serves."""
-        if not asked or self.trouble:
+        if not asked or not self._may_call():
             return
         fields = sorted({f for target in self.targets.values() for f in target.wanted} - self.left_out)
-        self.calls += 1
         try:
             for value, contact in self.store.read(by, list(asked), fields).items():
                 found[asked[value].id] = contact
@@ -194,6 +196,17 @@ class Batch(Settlement):
                 self._halve(row, len(asked), (), error)
         except CoursewireError as error:
             self.trouble = error
+            if error.reason in policy.BLAMED:
+                for row in asked.values():
+                    self._blame(row, len(asked), (), error)
+
+    def _may_call(self) -> bool:
+        """Say whether one more call may be made, and count it; nobody else may have taken the rows meanwhile."""
+        if self.trouble is None and not self.hold():
+            self.trouble = RetryLater(Reason.LEASE_EXPIRED, "another worker has taken the rows", after=0.0)
+        if self.trouble is None:
+            self.calls += 1
+        return self.trouble is None
 
     def _is_wanted(self, row: Claimed) -> bool:
         """Settle a person the CRM does not know by the route's policy; say whether to create them."""
@@ -254,21 +267,18 @@ class Batch(Settlement):
         rows: list[Claimed],
     ) -> Mapping[str, Answer] | None:
         """Send one batch; None where it failed as a whole, with its rows settled."""
-        if not writes or self.trouble:
+        if not writes or not self._may_call():
             return None
-        self.calls += 1
         try:
             return send(writes)
-        except UnknownOutcome as error:
-            self.trouble = error
-            for row, write in zip(rows, writes, strict=True):
-                lost = Settled(row.id, "waiting", error.reason, error.detail, forget=True, remote_id=row.remote_id)
-                self._retry(row, lost, write.fields)
         except (BatchRejected, Rejected) as error:
             for row, write in zip(rows, writes, strict=True):
                 self._halve(row, len(rows), write.fields, error)
         except (RetryLater, ConnectionBroken, NeedsAttention) as error:
             self.trouble = error
+            if isinstance(error, UnknownOutcome) or error.reason in policy.BLAMED:
+                for row, write in zip(rows, writes, strict=True):
+                    self._blame(row, len(rows), write.fields, error)
         return None
 
     def _take(self, row: Claimed, write: ContactWrite, answer: Answer, known: Fields, remote_id: str | None) -> None:

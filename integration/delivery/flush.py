@@ -1,34 +1,43 @@
 """The drain of one connection: ask, claim, project, skip, call, settle, until nothing is due.
 
 A lone event is one small batch and goes out at once. In a burst one drain works alone, finds ever fuller batches and
-may wait half a second for one to fill; a second drain starts only when a full batch waits already.
+may wait half a second for one to fill; a second drain starts only when a full batch waits already, or when nothing
+else is on its way.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
+from threading import BoundedSemaphore
 from uuid import UUID, uuid4
 
 import structlog
 from sqlalchemy import Connection, Engine
 
 from integration.delivery import policy
+from integration.delivery.budget import Budget
 from integration.delivery.contacts import Batch
-from integration.errors import ConnectionBroken, CoursewireError, Reason, UnknownOutcome
+from integration.delivery.lease import Lease
+from integration.errors import ConnectionBroken, CoursewireError, Reason
 from integration.model.contacts import CONTACT, Projected
 from integration.observability import logs
 from integration.ports import ContactStore
 from integration.security.seal import KeyRing
-from integration.storage import attempts, calls, connections, inbox, people, quarantine, rings, sync_state
-from integration.storage.base import AWAY, single
+from integration.storage import attempts, breakers, calls, connections, outlook, people, quarantine, rings, sync_state
+from integration.storage.base import AWAY, single, snapshot
 from integration.storage.calls import Call
-from integration.storage.sync_state import Claimed
+from integration.storage.outlook import Outlook
+from integration.storage.sync_state import BACKFILL, LIVE, Claimed
 
 log = structlog.get_logger(__name__)
 
 CONTACT_KEY = "contact.key"
 """What a property is left out as that contacts cannot be found by; one that cannot be written: CONTACT."""
+
+OUR_OWN_PACE = frozenset({Reason.BUDGET_SPENT, Reason.LEASE_EXPIRED})
+"""Trouble that says nothing about the other side."""
 
 Project = Callable[[Connection, str, Sequence[int]], Projected]
 """Say what a connection should hold of these people, as one transaction sees them."""
@@ -48,7 +57,8 @@ class Flushed:
 class Flusher:
     """Writes contacts to one CRM connection; built once per process by the composition root.
 
-    `take_calls` hands over the calls the connector made in this thread since it was last asked.
+    `take_calls` hands over the calls the connector made in this thread since it was last asked. `places` is how many
+    threads of this process may drain this connection at once, so that a slow system leaves room for the others.
     """
 
     engine: Engine
@@ -58,17 +68,28 @@ class Flusher:
     ring: KeyRing
     project: Project
     take_calls: Callable[[], list[Call]]
+    budget: Budget
+    places: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(4))
+    _turns: "count[int]" = field(default_factory=lambda: count(1))
 
     def flush(self) -> Flushed:
         """Drain what is due; returns when nothing is, when the connection may not be called, or when time is up."""
+        if not self.places.acquire(blocking=False):
+            return Flushed()  # those who are at it go on until nothing is due
+        try:
+            return self._flush()
+        finally:
+            self.places.release()
+
+    def _flush(self) -> Flushed:
         flushed, lease = Flushed(), uuid4()
         size = self.store.capabilities.batch_size
         with single(self.engine) as db:
             alone = rings.start(db, self.connection, self.operation, lease)
-            if not alone:
-                rings.hear(db, self.connection, self.operation)
-                if not self._may_help(db, size):
-                    return flushed
+            if not alone and not rings.may_help(
+                db, self.connection, self.operation, full=size, burst=policy.BURST, overdue=policy.OVERDUE_SECONDS
+            ):
+                return flushed
         try:
             self._drain(flushed, lease if alone else None, size)
         finally:
@@ -77,59 +98,83 @@ class Flusher:
                     rings.stop(db, self.connection, self.operation, lease)
         with single(self.engine) as db:
             # Whoever became due between the last look and the end of the drain rang in vain.
-            may_call = connections.state(db, self.connection).may_call
-            flushed.ring_again = may_call and sync_state.due(db, self.connection, self.operation, limit=1) > 0
+            left = outlook.look(db, self.connection, self.operation)
+            flushed.ring_again = left.may_call and left.lane is not None
         return flushed
-
-    def _may_help(self, db: Connection, size: int) -> bool:
-        """Say whether a second drain may start: a full batch waits, or the first drain is dead."""
-        if sync_state.due(db, self.connection, self.operation, limit=size) >= size:
-            return True
-        return sync_state.is_overdue(db, self.connection, self.operation, seconds=policy.OVERDUE_SECONDS)
 
     def _drain(self, flushed: Flushed, lease: UUID | None, size: int) -> None:
         """Write batch after batch; without the lease of the drain, one."""
-        ends = time.monotonic() + policy.DRAIN_SECONDS
+        ends, renewed = time.monotonic() + policy.DRAIN_SECONDS, time.monotonic()
         while self._batch(flushed, size) and lease and time.monotonic() < ends:
-            with single(self.engine) as db:
-                rings.start(db, self.connection, self.operation, lease)
-            self._linger(size)
+            if time.monotonic() - renewed > rings.DRAIN_SECONDS / 10:
+                renewed = time.monotonic()
+                with single(self.engine) as db:
+                    rings.start(db, self.connection, self.operation, lease)
+            if not self._linger(size):
+                return
 
-    def _linger(self, size: int) -> None:
-        """Wait for a full batch, but only while events are still on their way in."""
+    def _linger(self, size: int) -> bool:
+        """Wait for a full batch while a burst is on its way in; say whether anybody is due."""
         ends = time.monotonic() + policy.LINGER_SECONDS
-        while time.monotonic() < ends:
-            with single(self.engine) as db:
-                due = sync_state.due(db, self.connection, self.operation, limit=size)
-                if due >= size or not inbox.is_open(db):
-                    return
-            time.sleep(policy.LINGER_STEP)
-
-    def _claim(self, lease: UUID, size: int) -> list[Claimed]:
-        """Claim what is due, if the connection may be called; a pause that is nearly over is sat out first."""
         while True:
             with single(self.engine) as db:
-                state = connections.state(db, self.connection)
-                if state.may_call:
-                    return sync_state.claim(db, self.connection, self.operation, lease, limit=size)
-            if not 0 < state.wait <= policy.SHORT_PAUSE:
-                return []
-            time.sleep(state.wait)
+                due, coming = sync_state.backlog(db, self.connection, self.operation, full=size, burst=policy.BURST)
+            if due >= size or coming < policy.BURST or time.monotonic() > ends:
+                return due > 0
+            time.sleep(policy.LINGER_STEP)
+
+    def _claim(self, lease: UUID, size: int) -> tuple[list[Claimed], Outlook]:
+        """Claim what is due, if the connection may be called; a pause that is nearly over is sat out first.
+
+        Breaker and budget are asked before the claim, so that nobody is claimed in vain (rule 23).
+        """
+        first = BACKFILL if next(self._turns) % policy.BACKFILL_TURN == 0 else LIVE
+        patience = time.monotonic() + policy.LONGEST_WAIT
+        while True:
+            with single(self.engine) as db:
+                now = outlook.look(db, self.connection, self.operation, first=first)
+            if now.lane is None or (now.wait == 0 and not now.may_call):
+                return [], now
+            wait = now.wait or self.budget.ask(now.lane)
+            if wait == 0:
+                break
+            if wait > policy.SHORT_PAUSE or time.monotonic() > patience:
+                return [], now
+            time.sleep(wait)
+        rows: list[Claimed] = []
+        with single(self.engine) as db:
+            # Half-open, and one record is enough to see whether the system is there again.
+            if not now.is_tripped or breakers.probe(db, self.connection, self.operation, lease):
+                limit = 1 if now.is_tripped else size
+                rows = sync_state.claim(
+                    db,
+                    self.connection,
+                    self.operation,
+                    lease,
+                    limit=limit,
+                    first=now.lane,
+                    suspects=now.max_batch,
+                )
+        if not rows:
+            self.budget.give_back()
+        return rows, now
 
     def _batch(self, flushed: Flushed, size: int) -> int:
         """Write one batch; return how many rows it had."""
         lease, started = uuid4(), datetime.now(UTC)
         logs.bind(batch=str(lease))
-        rows = self._claim(lease, size)
+        rows, now = self._claim(lease, size)
         if not rows:
             return 0
         self.take_calls()
-        batch = self._written(rows)
+        with self.budget.lane(min(row.lane for row in rows)):
+            batch = self._written(rows, Lease(self.engine, lease, [row.id for row in rows]), now)
+        self.budget.give_back()
         try:
-            self._settle(batch, rows, lease, started)
+            self._settle(batch, rows, lease, started, now)
         except AWAY:
             # A deadlock or a lost connection: what was written must not be forgotten for the length of a lease.
-            self._settle(batch, rows, lease, started)
+            self._settle(batch, rows, lease, started, now)
         flushed.batches += 1
         flushed.settled += len(batch.settled)
         for outcome in batch.settled.values():
@@ -137,11 +182,12 @@ class Flusher:
                 flushed.dead.setdefault(outcome.reason, []).append(outcome.id)
         return len(rows)
 
-    def _written(self, rows: Sequence[Claimed]) -> Batch:
+    def _written(self, rows: Sequence[Claimed], lease: Lease, now: Outlook) -> Batch:
         """Project and write a batch; whatever goes wrong, every row has an outcome."""
         batch = Batch(store=self.store, ring=self.ring, owners=self._owners, targets={})
         try:
             batch = self._projected(rows)
+            batch.hold, batch.succeeded_at = lease.hold, now.succeeded_at
             batch.run(rows)
         except AWAY:
             batch.give_back(rows)  # only asked for before anything is written; no row is to blame
@@ -151,15 +197,16 @@ class Flusher:
         return batch
 
     def _projected(self, rows: Sequence[Claimed]) -> Batch:
-        with self.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
+        with snapshot(self.engine).begin() as db:
             projected = self.project(db, self.connection, [row.person_id for row in rows])
-            left_out = quarantine.held(db, self.connection, CONTACT, CONTACT_KEY)
+            properties = quarantine.known(db, self.connection, CONTACT, CONTACT_KEY)
         return Batch(
             store=self.store,
             ring=self.ring,
             owners=self._owners,
-            left_out=left_out[CONTACT],
-            dead_keys=left_out[CONTACT_KEY],
+            left_out=properties[CONTACT].held,
+            retried=properties[CONTACT].retried,
+            dead_keys=properties[CONTACT_KEY].held,
             targets=projected.targets,
             unreadable=projected.unreadable,
             rule_set=projected.rule_set,
@@ -170,7 +217,7 @@ class Flusher:
             known = people.by_link(db, CONTACT, [(self.connection, remote_id) for remote_id in remote_ids])
         return {remote_id: person_id for (_, remote_id), person_id in known.items()}
 
-    def _settle(self, batch: Batch, rows: Sequence[Claimed], lease: UUID, started: datetime) -> None:
+    def _settle(self, batch: Batch, rows: Sequence[Claimed], lease: UUID, started: datetime, now: Outlook) -> None:
         made = self.take_calls()
         with self.engine.begin() as db:
             kept = sync_state.settle(db, lease, list(batch.settled.values()), rule_set=batch.rule_set)
@@ -183,10 +230,14 @@ class Flusher:
                 started_at=started,
                 rule_set=batch.rule_set,
             )
-            people.link(db, CONTACT, {(self.connection, remote_id): who for remote_id, who in batch.links.items()})
+            people.link(db, CONTACT, _new_links(self.connection, batch.links, rows))
             calls.add(db, self.connection, made)
             new_refusals = self._note_fields(db, batch)
-            self._note_trouble(db, batch.trouble, had_calls=batch.calls > 0)
+            if batch.trouble is not None:
+                self._note_trouble(db, batch.trouble)
+            elif batch.calls and not now.is_clear:
+                connections.heal(db, self.connection)
+                breakers.succeed(db, self.connection, self.operation)
         for name in new_refusals:
             log.warning("field.quarantined", connection=self.connection, field=name)
         log.info(
@@ -208,30 +259,35 @@ class Flusher:
             fresh += quarantine.add(db, self.connection, CONTACT, batch.refused_fields, reason)
         if batch.refused_keys:
             fresh += quarantine.add(db, self.connection, CONTACT_KEY, batch.refused_keys, reason)
-        if batch.accepted_fields:
-            quarantine.drop(db, self.connection, CONTACT, batch.accepted_fields)
+        if batch.accepted_fields & batch.retried:
+            quarantine.drop(db, self.connection, CONTACT, batch.accepted_fields & batch.retried)
         return fresh
 
-    def _note_trouble(self, db: Connection, trouble: CoursewireError | None, *, had_calls: bool) -> None:
-        if trouble is None:
-            if had_calls:
-                connections.heal(db, self.connection)
+    def _note_trouble(self, db: Connection, trouble: CoursewireError) -> None:
+        if trouble.reason in OUR_OWN_PACE:
             return
         if isinstance(trouble, ConnectionBroken):
             connections.break_off(db, self.connection, trouble.reason)
             log.error("connection.broken", connection=self.connection, reason=trouble.reason.value)
             return
-        failures = connections.state(db, self.connection).failures
         asked = getattr(trouble, "after", None)
-        if isinstance(trouble, UnknownOutcome) and asked is None and failures < policy.PATIENCE:
-            seconds = 0.0
-        else:
-            seconds = policy.connection_backoff(failures, asked)
-        # A wait that was asked for is good manners between two systems, and no failure of either.
-        connections.pause(db, self.connection, seconds, trouble.reason, counts=asked is None)
-        log.warning(
-            "connection.paused", connection=self.connection, reason=trouble.reason.value, seconds=round(seconds, 3)
-        )
+        if asked is not None:
+            # A wait that was asked for is good manners between two systems, and no failure of either.
+            seconds = policy.as_asked(asked)
+            connections.pause(db, self.connection, seconds, trouble.reason)
+            log.warning(
+                "connection.paused", connection=self.connection, reason=trouble.reason.value, seconds=round(seconds, 3)
+            )
+            return
+        failures = breakers.fail(db, self.connection, self.operation, trouble.reason, policy.rests())
+        event = "breaker.opened" if failures >= breakers.TRIP else "breaker.failed"
+        log.warning(event, connection=self.connection, reason=trouble.reason.value, failures=failures)
+
+
+def _new_links(connection: str, links: Mapping[str, int], rows: Sequence[Claimed]) -> dict[tuple[str, str], int]:
+    """Return whom the CRM's ids stand for, without those that an earlier batch has noted with what it saw there."""
+    noted = {(row.remote_id, row.person_id) for row in rows if row.remote_values is not None}
+    return {(connection, remote_id): who for remote_id, who in links.items() if (remote_id, who) not in noted}
 
 
 def _counts(batch: Batch) -> dict[str, int]:

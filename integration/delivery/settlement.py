@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from integration.delivery import policy
-from integration.errors import CoursewireError, Reason
+from integration.errors import CoursewireError, Reason, UnknownOutcome
 from integration.model.contacts import Target
 from integration.storage.attempts import Attempt
 from integration.storage.sync_state import Claimed, Settled
@@ -12,12 +13,16 @@ from integration.storage.sync_state import Claimed, Settled
 
 @dataclass(slots=True, kw_only=True)
 class Settlement:
-    """Outcomes of a batch by row id. `trouble` is what ended its calls early, if anything did."""
+    """Outcomes of a batch by row id. `trouble` is what ended its calls early, if anything did.
+
+    `succeeded_at`: when the system last answered somebody after a failure.
+    """
 
     targets: Mapping[int, Target]
     settled: dict[int, Settled] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
     trouble: CoursewireError | None = None
+    succeeded_at: datetime | None = None
 
     def _settle(self, row: Claimed, outcome: Settled, fields: Iterable[str] = (), *, was_sent: bool = True) -> None:
         """Take down what became of a row and the try it was; `fields` are the properties sent."""
@@ -48,19 +53,43 @@ class Settlement:
             half = Settled(row.id, "due", error.reason, error.detail, after=0.0, max_batch=size // 2)
             self._settle(row, half, fields)
 
-    def _retry(self, row: Claimed, outcome: Settled, fields: Iterable[str] = ()) -> None:
-        """Settle a row for later, with back-off where `after` is not given; too many tries park it."""
-        if row.attempts >= policy.MOST_TRIES and outcome.reason is not Reason.UNKNOWN_OUTCOME:
-            self._park(row, outcome.reason, outcome.detail or f"still so after {row.attempts} tries")
-        elif outcome.after is None:
-            self._settle(row, replace(outcome, after=policy.record_backoff(row.attempts)), fields)
-        else:
-            self._settle(row, outcome, fields)
+    def _blame(self, row: Claimed, size: int, fields: Iterable[str], error: CoursewireError) -> None:
+        """Settle a record whose call failed over there: later, behind the others, so that the next try is another's.
 
-    def _park(self, row: Claimed, reason: Reason, detail: str) -> None:
+        A 5xx is never halved (rule 22), unless the system has answered others since this record's trouble began:
+        then it may be the record that it fails on.
+        """
+        is_lost = isinstance(error, UnknownOutcome)
+        later = Settled(row.id, "waiting", error.reason, error.detail, failed=True, max_batch=row.max_batch)
+        if is_lost:
+            later = replace(later, forget=True, remote_id=row.remote_id)
+        if self.succeeded_at and row.failing_since and row.failing_since < self.succeeded_at:
+            later = replace(later, max_batch=max(1, size // 2))
+            if size == 1:
+                self._retry(row, later, fields, cap=policy.SUSPECT)
+                return
+        after = policy.record_backoff(row.attempts)
+        self._settle(row, replace(later, after=after, attempt_counts=is_lost), fields, was_sent=is_lost)
+
+    def _retry(
+        self, row: Claimed, outcome: Settled, fields: Iterable[str] = (), *, cap: policy.Cap | None = None
+    ) -> None:
+        """Settle a row for later, with back-off where `after` is not given; beyond its cap it is parked, then dead."""
+        cap = cap or policy.CAPS[outcome.reason]
+        failing = (datetime.now(UTC) - row.failing_since).total_seconds() if row.failing_since else 0.0
+        if cap.seconds is not None and failing > cap.seconds:
+            said = f"{outcome.reason}: {outcome.detail}" if outcome.detail else str(outcome.reason)
+            self._settle(row, Settled(row.id, "dead", Reason.GAVE_UP, said), fields)
+        elif cap.tries is not None and row.attempts >= cap.tries:
+            self._park(row, outcome.reason, outcome.detail or f"still so after {row.attempts} tries", failed=True)
+        else:
+            after = policy.record_backoff(row.attempts) if outcome.after is None else outcome.after
+            self._settle(row, replace(outcome, after=after, failed=True), fields)
+
+    def _park(self, row: Claimed, reason: Reason, detail: str, *, failed: bool = False) -> None:
         """Leave a row to a person, and look again from time to time: what they mend in the CRM needs no word to us."""
         again = policy.recheck(row.attempts)
-        self._settle(row, Settled(row.id, "parked", reason, detail, after=again), was_sent=False)
+        self._settle(row, Settled(row.id, "parked", reason, detail, after=again, failed=failed), was_sent=False)
 
     def abandon(self, rows: Iterable[Claimed], error: Exception) -> None:
         """Settle what an unforeseen error left open: believe nothing, and try again in half the company."""

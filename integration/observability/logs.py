@@ -5,6 +5,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal
 
+import orjson
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars, merge_contextvars
 
@@ -44,19 +45,19 @@ def configure(form: Literal["json", "console"] = "json") -> None:
         end_of_traceback,
         keep_allowed,
     ]
-    render: Processor = (
-        structlog.processors.JSONRenderer()
-        if form == "json"
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
     )
+    # Our own lines go straight to the stream: through the machinery of `logging` each took four times as long.
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=_json) if form == "json" else console],
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer)
+        if form == "json"
+        else structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
+    render: Processor = structlog.processors.JSONRenderer() if form == "json" else console
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -110,6 +111,10 @@ def bind(**ids: str) -> None:
 def clear() -> None:
     """Forget the ids of the last task."""
     clear_contextvars()
+
+
+def _json(entry: object, **_: object) -> bytes:
+    return orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS)
 
 
 def _short(value: object) -> object:

@@ -15,9 +15,9 @@ class Words(NamedTuple):
     happened: str
     next: str
 
-    def next_for(self, event_id: int) -> str:
-        """Return what to do next about one event, its number in place of the word ID."""
-        return re.sub(r"\bID\b", str(event_id), self.next)
+    def next_for(self, name: int | str) -> str:
+        """Return what to do next about one event or person, its name in place of the word ID."""
+        return about(self.next, name)
 
 
 _NOTHING = "Nothing to do."
@@ -82,20 +82,20 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.ID_REUSE: Words(
         "The sender used one id for two different bodies; the second one was kept and not applied.",
-        "Read it with `coursewire events show ID --payload`, then apply it with "
+        "Read it with `coursewire events show ID --reveal`, then apply it with "
         "`coursewire parked resolve ID --release` or drop it with `--ignore`.",
     ),
     Reason.HOSTILE_JSON: Words(
         "The body is JSON that strict readers refuse: nested too deeply, NaN, or broken text.",
-        "Have the sender repair it and send it under a new id.",
+        "Have the sender repair it and send it under a new id, or correct it here: `coursewire dead edit ID`.",
     ),
     Reason.INVALID_EVENT: Words(
         "A field of the event has a value that it cannot have; the detail names the field.",
-        "Have the sender repair it and send it under a new id.",
+        "Correct it with `coursewire dead edit ID`, or have the sender repair it and send it under a new id.",
     ),
     Reason.MISSING_FIELD: Words(
         "A field that the event needs is absent; the detail names it.",
-        "Have the sender add it and send the event under a new id.",
+        "Add it with `coursewire dead edit ID`, or have the sender add it and send the event under a new id.",
     ),
     Reason.NO_IDENTITY: Words(
         "The learner is not known here and came without an e-mail.",
@@ -115,19 +115,21 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.CONNECTION_REMOVED: Words(
         "The event's connection is not in the connections file any more, so nobody can read it.",
-        "Add the connection again and run `coursewire parked resolve ID --release`, or drop the event with `--ignore`.",
+        "Add the connection again and run `coursewire parked release --reason connection_removed`, or drop the event: "
+        "`coursewire parked resolve ID --ignore`.",
     ),
     Reason.CRASH_LOOP: Words(
         "Three workers ended while they had this one record alone; it was set aside to save the others.",
-        "Look for the end of a worker in the logs and report it; the record is kept.",
+        "Look for the end of a worker in the logs and report it; once it is mended, run `coursewire dead replay ID`.",
     ),
     Reason.INTERNAL_ERROR: Words(
         "The program failed on this one record; the rest went on.",
-        "Look for the traceback in the worker's log and report it; the record is kept.",
+        "Look for the traceback in the worker's log and report it; once it is mended, run `coursewire dead replay ID`.",
     ),
     Reason.SEAL_KEY_MISSING: Words(
         "A sealed value does not open with the master keys of this process.",
-        "Add the key that is missing to COURSEWIRE_MASTER_KEYS of every process, behind the newest one.",
+        "Add the key that is missing to COURSEWIRE_MASTER_KEYS of every process, behind the newest one, then run "
+        "`coursewire parked release --reason seal_key_missing`.",
     ),
     Reason.IGNORED_BY_DECISION: Words("A person decided that this event is not to be applied.", _NOTHING),
     # --- what became of a person's fields in one system
@@ -135,7 +137,8 @@ WORDS: dict[Reason, Words] = {
     Reason.UNCHANGED: Words("The system held these values already, so no call was spent.", _NOTHING),
     Reason.UNKNOWN_PERSON: Words(
         "The system does not know this person, and the route says to hold them.",
-        "Create the contact there, and it is found within the hour; or set unknown_person: create for the route.",
+        "Create the contact there, and it is found within the day (mostly the hour); or set unknown_person: create for "
+        "the route, restart, and run `coursewire parked release --reason unknown_person`.",
     ),
     Reason.PERSON_IGNORED: Words(
         "The system does not know this person, and the route says to ignore such people.",
@@ -143,11 +146,12 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.NO_EMAIL: Words(
         "The contact would have to be created, which needs an e-mail, and none is known.",
-        "Add the person's e-mail in the LMS, or create the contact by hand.",
+        "Add the person's e-mail in the LMS, or create the contact by hand and run `coursewire parked resolve ID`.",
     ),
     Reason.CONTACT_SHARED: Words(
         "The contact that was found stands for another person already.",
-        "Compare the two people, and correct the e-mail or the LMS id on the contact.",
+        "Compare the two people, correct the e-mail or the LMS id on the contact, and run "
+        "`coursewire parked resolve ID`.",
     ),
     Reason.CONTACT_GONE: Words("The contact was deleted on the other side; it is looked for anew.", _BY_ITSELF),
     Reason.CONTACT_MERGED: Words(
@@ -156,11 +160,12 @@ WORDS: dict[Reason, Words] = {
     Reason.CONFLICT: Words(
         "A value that must be unique belongs to another contact.",
         "Find the other contact that has this `lms_user_id` or e-mail, and correct or merge the two; it is looked at "
-        "again by itself.",
+        "again by itself, or at once with `coursewire parked resolve ID`.",
     ),
     Reason.INVALID_VALUE: Words(
         "The system refuses a value; the detail names the property.",
-        "Correct the property's type or options there, or map another property in the field rules.",
+        "Correct the property's type or options there, or map another property in the field rules, then run "
+        "`coursewire dead replay ID`.",
     ),
     Reason.UNKNOWN_PROPERTY: Words(
         "A property does not exist there, or may not be written.",
@@ -188,7 +193,8 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.BATCH_REJECTED: Words(
         "The system refused the record without saying why, even when it was sent alone.",
-        "Compare the person's fields with what the properties take; the detail holds what the system said.",
+        "Compare the person's fields with what the properties take (the detail holds what the system said), mend that, "
+        "and run `coursewire dead replay ID`.",
     ),
     Reason.CREDENTIALS_REFUSED: Words(
         "The system refuses our credentials, so all calls to it rest; its backlog waits.",
@@ -212,6 +218,11 @@ WORDS: dict[Reason, Words] = {
         "Read the tries with `coursewire dead show ID`, mend the cause, and run `coursewire dead replay ID`.",
     ),
 }
+
+
+def about(sentence: str, name: int | str) -> str:
+    """Return a sentence with the name of what it is about in place of the word ID."""
+    return re.sub(r"\bID\b", str(name), sentence)
 
 
 def words(code: str | None) -> Words | None:

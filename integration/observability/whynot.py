@@ -108,7 +108,10 @@ def _connection(place: Place, waiting: tuple[str, ...], now: datetime) -> list[W
     elif place.line is None or (place.line.status == "in_step" and not waiting):
         return []
     elif state.status == "paused":
-        happened, then = f"A person has paused {name}; what is due there waits.", "Resume it when it is time."
+        happened, then = (
+            f"A person has paused {name}; what is due there waits.",
+            f"Run `coursewire connections resume {name}` when it is time.",
+        )
     elif state.status == "removed":
         happened, then = f"{name} was removed.", _ADD_AGAIN
     elif state.status == "broken":

@@ -9,22 +9,22 @@ from sqlalchemy import Connection
 
 from integration.errors import Reason
 
+# One statement for both: each try, and an audit row for each that changed the other side.
 _APPEND = """
-INSERT INTO attempts (subject_type, subject_id, connection, operation, batch, started_at, outcome, reason, detail,
-                      version, fields, remote_id, rule_set)
-SELECT 'sync_state', t.subject_id, %(connection)s, %(operation)s, %(batch)s, %(started_at)s, t.outcome, t.reason,
-       t.detail, t.version, string_to_array(t.fields, ','), t.remote_id, %(rule_set)s
-FROM unnest(%(subject_id)s::bigint[], %(outcome)s::text[], %(reason)s::text[], %(detail)s::text[],
-            %(version)s::bigint[], %(fields)s::text[], %(remote_id)s::text[])
-     AS t(subject_id, outcome, reason, detail, version, fields, remote_id)
-"""
-
-_AUDIT = """
+WITH tries AS MATERIALIZED (
+    SELECT t.*, string_to_array(t.names, ',') AS fields
+    FROM unnest(%(subject_id)s::bigint[], %(person_id)s::bigint[], %(outcome)s::text[], %(reason)s::text[],
+                %(detail)s::text[], %(version)s::bigint[], %(names)s::text[], %(remote_id)s::text[], %(sent)s::bool[])
+         AS t(subject_id, person_id, outcome, reason, detail, version, names, remote_id, sent)
+), appended AS (
+    INSERT INTO attempts (subject_type, subject_id, connection, operation, batch, started_at, outcome, reason, detail,
+                          version, fields, remote_id, rule_set)
+    SELECT 'sync_state', subject_id, %(connection)s, %(operation)s, %(batch)s, %(started_at)s, outcome, reason, detail,
+           version, fields, remote_id, %(rule_set)s
+    FROM tries
+)
 INSERT INTO audit (actor, action, connection, subject_type, subject_id, fields, outcome, reference)
-SELECT %(actor)s, t.action, %(connection)s, 'person', t.subject_id, string_to_array(t.fields, ','), t.outcome,
-       t.reference
-FROM unnest(%(action)s::text[], %(subject_id)s::bigint[], %(fields)s::text[], %(outcome)s::text[],
-            %(reference)s::text[]) AS t(action, subject_id, fields, outcome, reference)
+SELECT %(actor)s, %(action)s, %(connection)s, 'person', person_id, fields, reason, remote_id FROM tries WHERE sent
 """
 
 
@@ -57,29 +57,21 @@ def append(
     if not attempts:
         return
     values = {
+        "actor": "coursewire",
+        "action": "contact.write",
         "connection": connection,
         "operation": operation,
         "batch": batch,
         "started_at": started_at,
         "rule_set": rule_set,
         "subject_id": [a.sync_state_id for a in attempts],
+        "person_id": [a.person_id for a in attempts],
         "outcome": [a.outcome for a in attempts],
         "reason": [a.reason.value for a in attempts],
         "detail": [a.detail for a in attempts],
         "version": [a.version for a in attempts],
-        "fields": [",".join(a.fields) for a in attempts],
+        "names": [",".join(a.fields) for a in attempts],
         "remote_id": [a.remote_id for a in attempts],
+        "sent": [a.was_sent for a in attempts],
     }
     db.exec_driver_sql(_APPEND, values)
-    sent = [a for a in attempts if a.was_sent]
-    if sent:
-        audit = {
-            "actor": "coursewire",
-            "connection": connection,
-            "action": ["contact.write"] * len(sent),
-            "subject_id": [a.person_id for a in sent],
-            "fields": [",".join(a.fields) for a in sent],
-            "outcome": [a.reason.value for a in sent],
-            "reference": [a.remote_id for a in sent],
-        }
-        db.exec_driver_sql(_AUDIT, audit)

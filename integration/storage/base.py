@@ -1,10 +1,13 @@
 """The engine and its one setting each: how a process talks to Postgres."""
 
+import time
 from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
@@ -22,24 +25,62 @@ _CONNECT = {
 # vacuum from the queue tables.
 _OPTIONS = "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
 
+IDLE_SECONDS = 1.0
+"""A connection used within the last second is not asked whether it still lives: that costs a round trip each time."""
+
 
 def engine_for(url: str, *, pool_size: int = 8, application: str = "coursewire") -> Engine:
     """Return an engine on psycopg for a `postgresql://` URL; nothing connects yet.
 
     `pool_size` is the most connections of this process; a caller waits 5 s for one, then gets TimeoutError.
     """
-    return create_engine(
+    engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=2,
         pool_timeout=5,
-        pool_pre_ping=True,
         pool_recycle=1800,
         hide_parameters=True,  # an error's text reaches logs and Flower
         connect_args={**_CONNECT, "options": _OPTIONS, "application_name": application},
     )
+    event.listen(engine, "checkin", _note_time)
+    event.listen(engine, "checkout", _ask_if_idle)
+    return engine
 
 
 def single(engine: Engine) -> AbstractContextManager[Connection]:
     """Return a connection that commits each statement by itself: two round trips fewer than a transaction of one."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT").connect()
+    return _autocommit(engine).connect()
+
+
+def snapshot(engine: Engine) -> Engine:
+    """Return the engine whose transactions see one moment, whatever is committed meanwhile."""
+    return _repeatable_read(engine)
+
+
+# The same pool under another isolation level. Made once: making it costs as much as three statements.
+@cache
+def _autocommit(engine: Engine) -> Engine:
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@cache
+def _repeatable_read(engine: Engine) -> Engine:
+    return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
+def _note_time(_: Any, record: Any) -> None:
+    record.info["last_used"] = time.monotonic()
+
+
+def _ask_if_idle(dbapi_connection: Any, record: Any, _: Any) -> None:
+    """Replace a connection that died while it lay idle. Raises DisconnectionError, on which the pool opens another."""
+    if time.monotonic() - record.info.get("last_used", 0.0) < IDLE_SECONDS:
+        return
+    try:
+        with dbapi_connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        if not dbapi_connection.autocommit:
+            dbapi_connection.rollback()
+    except Exception as error:
+        raise DisconnectionError from error

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from integration.errors import Reason
+from integration.storage import breakers
 
 _REGISTER = """
 INSERT INTO connections (name, system)
@@ -14,50 +15,50 @@ SELECT * FROM unnest(%(name)s::text[], %(system)s::text[]) ORDER BY 1
 ON CONFLICT (name) DO UPDATE SET system = excluded.system WHERE connections.system <> excluded.system
 """
 
-_STATE = """
-SELECT status, reason, failures, greatest(extract(epoch FROM paused_until - now()), 0)::float8 AS wait
-FROM connections WHERE name = %(name)s
-"""
-
 _PAUSE = """
 UPDATE connections SET paused_until = greatest(paused_until, now() + %(seconds)s * interval '1 second'),
     status = CASE WHEN status = 'broken' THEN status WHEN %(limited)s THEN 'limited' ELSE status END,
-    failures = failures + %(counts)s::int, reason = %(reason)s, updated_at = now()
-WHERE name = %(name)s
+    reason = %(reason)s, updated_at = now()
+WHERE name = %(name)s AND status <> 'paused'
 """
 
 _BREAK = """
-UPDATE connections SET status = 'broken', reason = %(reason)s, failures = failures + 1, updated_at = now(),
+UPDATE connections SET status = 'broken', reason = %(reason)s, updated_at = now(),
     paused_until = now() + %(probe)s * interval '1 second'
 WHERE name = %(name)s AND status IN ('active', 'limited', 'broken')
 """
 
-# A call that worked ends the row of failures, but not a pause that another call was asked to make.
+# A call that worked ends what was broken, but not a pause that another call was asked to make.
 _HEAL = """
-UPDATE connections SET failures = 0, updated_at = now(),
+UPDATE connections SET updated_at = now(),
     status = CASE WHEN paused_until > now() AND status = 'limited' THEN status ELSE 'active' END,
     reason = CASE WHEN paused_until > now() THEN reason END,
     paused_until = CASE WHEN paused_until > now() THEN paused_until END
 WHERE name = %(name)s AND status IN ('active', 'limited', 'broken')
-  AND (status <> 'active' OR failures > 0 OR paused_until IS NOT NULL)
+  AND (status <> 'active' OR paused_until IS NOT NULL)
+"""
+
+_HALT = """
+UPDATE connections SET status = 'paused', reason = NULL, updated_at = now(),
+    paused_until = now() + %(seconds)s::float8 * interval '1 second'
+WHERE name = %(name)s RETURNING paused_until
+"""
+
+_RESUME = """
+UPDATE connections c SET status = 'active', reason = NULL, paused_until = NULL, updated_at = now()
+FROM (SELECT name, status FROM connections WHERE name = %(name)s FOR UPDATE) AS before
+WHERE c.name = before.name
+RETURNING before.status
+"""
+
+_END_PAUSES = """
+UPDATE connections SET status = 'active', paused_until = NULL, updated_at = now()
+WHERE status = 'paused' AND paused_until <= now()
+RETURNING name
 """
 
 PROBE_SECONDS = 60
 """A broken connection is tried this often, so that it heals by itself when its credentials do."""
-
-
-class State(NamedTuple):
-    """`wait` in seconds until a pause ends, 0 = none; `failures` in a row."""
-
-    status: str
-    reason: str | None
-    failures: int
-    wait: float
-
-    @property
-    def may_call(self) -> bool:
-        """Whether the other side may be called now."""
-        return self.wait == 0 and self.status in ("active", "limited", "broken")
 
 
 class Overview(NamedTuple):
@@ -75,16 +76,10 @@ def register(db: Connection, systems: Mapping[str, str]) -> None:
     db.exec_driver_sql(_REGISTER, {"name": list(systems), "system": list(systems.values())})
 
 
-def state(db: Connection, name: str) -> State:
-    """Return the state; a connection without a row is active."""
-    row = db.exec_driver_sql(_STATE, {"name": name}).one_or_none()
-    return State(row.status, row.reason, row.failures, row.wait or 0.0) if row else State("active", None, 0, 0.0)
-
-
-def pause(db: Connection, name: str, seconds: float, reason: Reason, *, counts: bool) -> None:
-    """Let nobody call it for `seconds`; a longer pause that is under way stays. `counts` = it was a failure."""
+def pause(db: Connection, name: str, seconds: float, reason: Reason) -> None:
+    """Let nobody call it for `seconds`, as it asked; a longer pause that is under way stays."""
     limited = reason is Reason.DAILY_LIMIT
-    values = {"name": name, "seconds": seconds, "reason": reason.value, "limited": limited, "counts": counts}
+    values = {"name": name, "seconds": seconds, "reason": reason.value, "limited": limited}
     db.exec_driver_sql(_PAUSE, values)
 
 
@@ -96,6 +91,27 @@ def break_off(db: Connection, name: str, reason: Reason) -> None:
 def heal(db: Connection, name: str) -> None:
     """Take it up again after a call that worked."""
     db.exec_driver_sql(_HEAL, {"name": name})
+
+
+def halt(db: Connection, name: str, seconds: float | None) -> bool:
+    """Let nobody call it until a person says so, or for `seconds`; False where there is no such connection."""
+    return db.exec_driver_sql(_HALT, {"name": name, "seconds": seconds}).first() is not None
+
+
+def resume(db: Connection, name: str) -> str | None:
+    """Take it up again at once, whatever it rested for; return the status it had, None where there is none.
+
+    Ends open breakers as well: what is still wrong shows at the next call.
+    """
+    row = db.exec_driver_sql(_RESUME, {"name": name}).one_or_none()
+    if row is not None:
+        breakers.reset(db, name)
+    return str(row.status) if row else None
+
+
+def end_pauses(db: Connection) -> list[str]:
+    """Take up the connections that a person paused for a time which is over; return their names."""
+    return [row.name for row in db.exec_driver_sql(_END_PAUSES)]
 
 
 def overview(db: Connection) -> list[Overview]:

@@ -114,9 +114,6 @@ RETURNING kind, coalesce(max_batch, 0) AS max_batch, id
 """
 
 
-_OPEN = "SELECT EXISTS (SELECT FROM inbox WHERE status IN ('received', 'claimed'))"
-
-
 def key_of(external_id: str) -> bytes:
     """Return the 16-byte dedupe key of a sender's id, hashed because it may be 8 kB or hold a NUL (rule 12)."""
     return sha256(external_id.encode("utf-8", "surrogatepass")).digest()[:16]
@@ -214,8 +211,3 @@ def unrung(db: Connection, *, quiet: float, unheard: float, limit: int) -> list[
     """Stamp and return rows nobody claimed: `quiet` seconds after they came, `unheard` after the sweeper last rang."""
     values = {"quiet": quiet, "unheard": unheard, "limit": limit}
     return sorted(Unrung(*row) for row in db.exec_driver_sql(_UNRUNG, values))
-
-
-def is_open(db: Connection) -> bool:
-    """Say whether events wait or are being worked on, so that more may soon be due."""
-    return bool(db.exec_driver_sql(_OPEN).scalar_one())

@@ -1,6 +1,7 @@
 """Properties the other side refuses: left out for a connection, tried again from time to time (rule 22)."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -17,9 +18,9 @@ ON CONFLICT (connection, object_type, field) DO UPDATE SET retry_at = excluded.r
 RETURNING field, (xmax = 0) AS fresh
 """
 
-_HELD = """
-SELECT object_type, field FROM quarantined_fields
-WHERE connection = %(connection)s AND object_type = ANY(%(object_types)s::text[]) AND retry_at > now()
+_KNOWN = """
+SELECT object_type, field, retry_at > now() AS is_held FROM quarantined_fields
+WHERE connection = %(connection)s AND object_type = ANY(%(object_types)s::text[])
 """
 
 _DROP = """
@@ -41,10 +42,23 @@ def add(db: Connection, connection: str, object_type: str, fields: Iterable[str]
     return [row.field for row in db.exec_driver_sql(_ADD, values) if row.fresh]
 
 
-def held(db: Connection, connection: str, *object_types: str) -> dict[str, frozenset[str]]:
-    """Return the properties to leave out now, per object type."""
-    rows = db.exec_driver_sql(_HELD, {"connection": connection, "object_types": list(object_types)}).fetchall()
-    return {kind: frozenset(row.field for row in rows if row.object_type == kind) for kind in object_types}
+class Quarantine(NamedTuple):
+    """Properties of one object type: those left out now, and those whose time is up, which are tried again."""
+
+    held: frozenset[str] = frozenset()
+    retried: frozenset[str] = frozenset()
+
+
+def known(db: Connection, connection: str, *object_types: str) -> dict[str, Quarantine]:
+    """Return what is or was left out, per object type."""
+    rows = db.exec_driver_sql(_KNOWN, {"connection": connection, "object_types": list(object_types)}).fetchall()
+    return {
+        kind: Quarantine(
+            frozenset(row.field for row in rows if row.object_type == kind and row.is_held),
+            frozenset(row.field for row in rows if row.object_type == kind and not row.is_held),
+        )
+        for kind in object_types
+    }
 
 
 def drop(db: Connection, connection: str, object_type: str, accepted: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ _CLOCK_SLACK = timedelta(minutes=1)
 
 _COLUMNS = """
 SELECT id, received_at, connection, kind, status, reason, detail, person_id, person_version, attempts, settled_at,
-       origin, request_id, payload IS NOT NULL AS has_payload
+       origin, request_id, payload IS NOT NULL AS has_payload, original_payload IS NOT NULL AS is_corrected
 FROM inbox
 """
 
@@ -65,6 +65,7 @@ class Event(NamedTuple):
     origin: str
     request_id: str
     has_payload: bool
+    is_corrected: bool
 
 
 class Fact(NamedTuple):
@@ -153,6 +154,12 @@ def facts(db: Connection, event: Event) -> list[Fact]:
 def payload(db: Connection, event_id: int) -> bytes | None:
     """Return the sealed payload of an event, None where it was purged."""
     found = db.exec_driver_sql("SELECT payload FROM inbox WHERE id = %(id)s", {"id": event_id}).scalar()
+    return bytes(found) if found is not None else None
+
+
+def original(db: Connection, event_id: int) -> bytes | None:
+    """Return the sealed payload as it was received, where a person has corrected it since."""
+    found = db.exec_driver_sql("SELECT original_payload FROM inbox WHERE id = %(id)s", {"id": event_id}).scalar()
     return bytes(found) if found is not None else None
 
 

@@ -29,7 +29,23 @@ WHERE r.lease IS NULL OR r.lease = excluded.lease OR r.lease_until < now()
 RETURNING 1
 """
 
-_HEAR = "UPDATE rings SET rung_at = NULL WHERE connection = %(connection)s AND operation = %(operation)s"
+# A second drain is for a full batch that waits, for a first one that is dead, or for a lone event that would wait for
+# the call of the first. In a burst it must not start: small batches would eat up the budget.
+_MAY_HELP = """
+WITH heard AS (
+    UPDATE rings SET rung_at = NULL
+    WHERE connection = %(connection)s AND operation = %(operation)s AND rung_at IS NOT NULL
+), waiting AS (
+    SELECT not_before FROM sync_state
+    WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending' AND not_before <= now()
+    LIMIT %(full)s
+)
+SELECT count(*) >= %(full)s
+    OR coalesce(min(not_before) < now() - %(overdue)s * interval '1 second', false)
+    OR (count(*) > 0 AND %(burst)s > (
+        SELECT count(*) FROM (SELECT FROM inbox WHERE status IN ('received', 'claimed') LIMIT %(burst)s) AS open))
+FROM waiting
+"""
 
 _STOP = """
 UPDATE rings SET lease = NULL, lease_until = NULL
@@ -43,9 +59,14 @@ def ring(db: Connection, connection: str, operation: str) -> bool:
     return db.exec_driver_sql(_RING, values).first() is not None
 
 
-def hear(db: Connection, connection: str, operation: str) -> None:
-    """Note that the ring was heard, so that the next one may be rung."""
-    db.exec_driver_sql(_HEAR, {"connection": connection, "operation": operation})
+def may_help(db: Connection, connection: str, operation: str, *, full: int, burst: int, overdue: float) -> bool:
+    """Note that the ring was heard, and say whether a second drain may start beside the one at work.
+
+    `full` is the batch size, `burst` how many events on their way in are one, `overdue` the seconds after which a
+    drain that did not come counts as dead.
+    """
+    values = {"connection": connection, "operation": operation, "full": full, "burst": burst, "overdue": overdue}
+    return bool(db.exec_driver_sql(_MAY_HELP, values).scalar_one())
 
 
 def start(db: Connection, connection: str, operation: str, lease: UUID) -> bool:

@@ -16,8 +16,9 @@ from integration.errors import Reason
 LIVE, BACKFILL = 0, 1
 """Lanes: live goes first, and a live want lifts a backfill one (rule 4)."""
 
-LEASE_SECONDS = 90
-"""More than twice what the five calls of a batch may take (rule 2); `tests/unit/test_policy.py` holds them together."""
+LEASE_SECONDS = 30
+"""Renewed before each call, so it must outlive one call and its wait for the budget, twice (rule 2);
+`tests/unit/test_policy.py` holds them together. A killed worker's people wait for so long."""
 
 DEATHS_ALONE = 3
 
@@ -34,31 +35,38 @@ ON CONFLICT (connection, object_type, operation, subject_id) DO UPDATE SET
     wanted_since = CASE WHEN s.status = 'in_step' THEN now() ELSE s.wanted_since END,
     attempts = CASE WHEN s.status IN ('in_step', 'dead', 'parked') THEN 0 ELSE s.attempts END,
     not_before = least(s.not_before, excluded.not_before),
-    status = CASE WHEN s.status = 'sending' THEN s.status ELSE 'due' END
+    status = CASE WHEN s.status = 'sending' THEN s.status ELSE 'due' END,
+    failing_since = CASE WHEN s.status = 'dead' THEN NULL ELSE s.failing_since END
 WHERE s.wanted < excluded.wanted
 RETURNING s.connection, s.status <> 'sending' AND s.not_before <= now() AS is_due
 """
 
+# One lane after the other, each by its index, so that a claim costs the same in a backlog of any size.
 _CLAIM = """
-WITH picked AS (
+WITH first AS (
     SELECT id FROM sync_state
     WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
-      AND not_before <= now() AND ((max_batch IS NULL) = (%(suspects)s::int IS NULL))
+      AND lane = %(first)s AND not_before <= now() AND ((max_batch IS NULL) = (%(suspects)s::int IS NULL))
       AND (max_batch IS NULL OR max_batch <= %(suspects)s)
-    ORDER BY lane, not_before, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-)
+    ORDER BY not_before LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), second AS (
+    SELECT id FROM sync_state
+    WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
+      AND lane = %(second)s AND not_before <= now() AND ((max_batch IS NULL) = (%(suspects)s::int IS NULL))
+      AND (max_batch IS NULL OR max_batch <= %(suspects)s)
+    ORDER BY not_before LIMIT %(limit)s - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED
+), picked AS (SELECT id FROM first UNION ALL SELECT id FROM second)
 UPDATE sync_state s
 SET status = 'sending', lease = %(lease)s, lease_until = now() + %(seconds)s * interval '1 second',
     attempts = attempts + 1, claimed_with = (SELECT count(*) FROM picked)
 FROM picked WHERE s.id = picked.id
 RETURNING s.id, s.subject_id, s.wanted, s.written, s.attempts, s.lane, s.remote_id, s.remote_values, s.max_batch,
-          s.wanted_since
+          s.wanted_since, s.failing_since
 """
 
-_HEAD = """
-SELECT max_batch FROM sync_state
-WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending' AND not_before <= now()
-ORDER BY lane, not_before, id LIMIT 1
+_RENEW = """
+UPDATE sync_state SET lease_until = now() + %(seconds)s * interval '1 second'
+WHERE id = ANY(%(ids)s::bigint[]) AND status = 'sending' AND lease = %(lease)s
 """
 
 # Rows are held in the order in which `want` takes them, or the two would wait for each other. Whatever came in between
@@ -72,9 +80,10 @@ WITH held AS MATERIALIZED (
     SELECT t.*, h.wanted > t.projected AND t.status IN ('in_step', 'parked', 'dead') AS is_stale
     FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(detail)s::text[], %(written)s::bigint[],
                 %(projected)s::bigint[], %(after)s::float8[], %(attempt_counts)s::bool[], %(max_batch)s::smallint[],
-                %(forget)s::bool[], %(remote_id)s::text[], %(remote_values)s::bytea[], %(remote_origin)s::text[])
-         AS t(id, status, reason, detail, written, projected, after, attempt_counts, max_batch, forget, remote_id,
-              remote_values, remote_origin)
+                %(forget)s::bool[], %(failed)s::bool[], %(remote_id)s::text[], %(remote_values)s::bytea[],
+                %(remote_origin)s::text[])
+         AS t(id, status, reason, detail, written, projected, after, attempt_counts, max_batch, forget, failed,
+              remote_id, remote_values, remote_origin)
     JOIN held h ON h.id = t.id
 )
 UPDATE sync_state s SET
@@ -91,6 +100,8 @@ UPDATE sync_state s SET
     remote_at = CASE WHEN t.remote_values IS NULL THEN s.remote_at ELSE now() END,
     remote_origin = coalesce(t.remote_origin, s.remote_origin),
     written_at = CASE WHEN t.remote_origin = 'sent' THEN now() ELSE s.written_at END,
+    failing_since = CASE WHEN t.failed THEN coalesce(s.failing_since, now())
+                         WHEN t.status <> 'in_step' THEN s.failing_since END,
     rule_set = coalesce(%(rule_set)s, s.rule_set), lease = NULL, lease_until = NULL
 FROM t WHERE s.id = t.id
 RETURNING s.id
@@ -103,8 +114,10 @@ FROM unnest(%(id)s::bigint[], %(remote_id)s::text[]) AS t(id, remote_id)
 WHERE s.id = t.id AND t.remote_id IS NOT NULL
 """
 
-# A lost lease is an unknown outcome: what we believe the other side holds is void (rule 2).
+# A lost lease is an unknown outcome: what we believe the other side holds is void (rule 2), and what its holder may
+# have written stands in the audit log, because nobody else can say it.
 _EXPIRE = """
+WITH ended AS (
 UPDATE sync_state
 SET status = CASE WHEN claimed_with = 1 AND deaths + 1 >= %(deaths)s THEN 'dead' ELSE 'due' END,
     not_before = CASE WHEN claimed_with = 1 AND deaths + 1 >= %(deaths)s THEN NULL ELSE now() END,
@@ -113,26 +126,26 @@ SET status = CASE WHEN claimed_with = 1 AND deaths + 1 >= %(deaths)s THEN 'dead'
     remote_values = NULL, lease = NULL, lease_until = NULL
 WHERE id IN (SELECT id FROM sync_state WHERE status = 'sending' AND lease_until < now()
              ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
-RETURNING id, status
+RETURNING id, status, connection, subject_id, remote_id
+), noted AS (
+    INSERT INTO audit (actor, action, connection, subject_type, subject_id, outcome, reference)
+    SELECT 'coursewire', 'contact.write', connection, 'person', subject_id, %(expired)s, remote_id FROM ended
+)
+SELECT id, status FROM ended
 """
 
-_DUE = """
-SELECT count(*) FROM (
-    SELECT FROM sync_state WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
-      AND not_before <= now() LIMIT %(limit)s) AS due
+_BACKLOG = """
+SELECT (SELECT count(*) FROM (
+            SELECT FROM sync_state WHERE connection = %(connection)s AND operation = %(operation)s
+            AND status <> 'sending' AND not_before <= now() LIMIT %(full)s) AS due) AS due,
+       (SELECT count(*) FROM (
+            SELECT FROM inbox WHERE status IN ('received', 'claimed') LIMIT %(burst)s) AS open) AS coming
 """
 
 
 _HOLDERS = """
 SELECT connection, subject_id FROM sync_state
 WHERE subject_id = ANY(%(ids)s::bigint[]) AND operation = %(operation)s
-"""
-
-
-_OVERDUE = """
-SELECT EXISTS (
-    SELECT FROM sync_state WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
-      AND not_before < now() - %(seconds)s * interval '1 second')
 """
 
 
@@ -159,6 +172,7 @@ class Claimed(NamedTuple):
     remote_values: bytes | None
     max_batch: int | None
     wanted_since: datetime
+    failing_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +181,7 @@ class Settled:
 
     `projected` is the version that was looked at, `written` the same where it was written; `after` seconds until it may
     be claimed again (None: not by itself); `forget` voids what we believed of the other side: `remote_id` and
-    `remote_values` are then the only word.
+    `remote_values` are then the only word; `failed`: the record itself had trouble, which must not last for ever.
     """
 
     id: int
@@ -180,6 +194,7 @@ class Settled:
     attempt_counts: bool = True
     max_batch: int | None = None
     forget: bool = False
+    failed: bool = False
     remote_id: str | None = None
     remote_values: bytes | None = None
     remote_origin: str | None = None
@@ -213,12 +228,37 @@ def want(db: Connection, object_type: str, operation: str, wants: Iterable[Want]
     return frozenset(row.connection for row in db.exec_driver_sql(_WANT, values) if row.is_due)
 
 
-def claim(db: Connection, connection: str, operation: str, lease: UUID, *, limit: int) -> list[Claimed]:
-    """Claim the rows that wait longest, live lane first; suspects only among themselves and in their batch size."""
-    place = {"connection": connection, "operation": operation}
-    size = db.exec_driver_sql(_HEAD, place).scalar()
-    values = {**place, "lease": lease, "seconds": LEASE_SECONDS, "suspects": size, "limit": min(limit, size or limit)}
+def claim(
+    db: Connection,
+    connection: str,
+    operation: str,
+    lease: UUID,
+    *,
+    limit: int,
+    first: int = LIVE,
+    suspects: int | None = None,
+) -> list[Claimed]:
+    """Claim the rows that wait longest, the lane `first` before the other.
+
+    `suspects`: claim only suspects, and at most so many; suspects of larger batches have their turn later.
+    """
+    values = {
+        "connection": connection,
+        "operation": operation,
+        "lease": lease,
+        "seconds": LEASE_SECONDS,
+        "first": first,
+        "second": LIVE + BACKFILL - first,
+        "suspects": suspects,
+        "limit": min(limit, suspects or limit),
+    }
     return sorted(Claimed(*row) for row in db.exec_driver_sql(_CLAIM, values))
+
+
+def renew(db: Connection, lease: UUID, ids: Sequence[int]) -> bool:
+    """Hold these rows for another while; False where one of them is no longer ours."""
+    values = {"lease": lease, "ids": list(ids), "seconds": LEASE_SECONDS}
+    return db.exec_driver_sql(_RENEW, values).rowcount == len(ids)
 
 
 def settle(db: Connection, lease: UUID, outcomes: Sequence[Settled], *, rule_set: int | None) -> set[int]:
@@ -245,16 +285,11 @@ def expire(db: Connection) -> list[tuple[int, str]]:
     return [(row.id, row.status) for row in db.exec_driver_sql(_EXPIRE, values)]
 
 
-def due(db: Connection, connection: str, operation: str, *, limit: int) -> int:
-    """Return how many rows could be claimed now, counted up to `limit`."""
-    values = {"connection": connection, "operation": operation, "limit": limit}
-    return int(db.exec_driver_sql(_DUE, values).scalar_one())
-
-
-def is_overdue(db: Connection, connection: str, operation: str, *, seconds: float) -> bool:
-    """Say whether somebody could have been claimed for `seconds` and was not: whoever drains is not at it."""
-    values = {"connection": connection, "operation": operation, "seconds": seconds}
-    return bool(db.exec_driver_sql(_OVERDUE, values).scalar_one())
+def backlog(db: Connection, connection: str, operation: str, *, full: int, burst: int) -> tuple[int, int]:
+    """Return how many people could be claimed now (up to `full`), and how many events are on their way (`burst`)."""
+    values = {"connection": connection, "operation": operation, "full": full, "burst": burst}
+    row = db.exec_driver_sql(_BACKLOG, values).one()
+    return row.due, row.coming
 
 
 def holders(db: Connection, person_ids: Sequence[int], operation: str) -> list[tuple[str, int]]:

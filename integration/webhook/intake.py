@@ -160,6 +160,15 @@ class Intake:
             reused = [row for row in group if known.get((row.connection, row.key)) != row.body_hash]
             parked = await self._park_reused(db, reused)
         self._on_stored([(row_id, firsts[place].kind) for place, row_id in fresh.items()])
+        accepted = len(fresh) + len(parked)
+        # One line for the group: a line for each request cost as much as all the rest of it.
+        log.info(
+            "webhook.accepted",
+            connections=sorted({row.connection for row in group}),
+            requests=list(dict.fromkeys(row.request_id for row in group)),
+            accepted=accepted,
+            duplicates=len(group) - accepted,
+        )
         for row in group:
             place = (row.connection, row.key)
             new = (place in fresh and row is firsts[place]) or row in parked

@@ -11,11 +11,16 @@ from sqlalchemy.exc import OperationalError
 
 from integration.config import Config, ConnectionConfig
 from integration.connectors import registry
+from integration.delivery import policy
+from integration.delivery.buckets import Buckets
+from integration.delivery.budget import Budget
 from integration.delivery.flush import Flusher
+from integration.delivery.limits import Limits
 from integration.errors import BatchRejected, Reason
 from integration.model.contacts import ContactWrite
 from integration.observability.books import balance
 from integration.pipeline import WRITE_CONTACT, Pipeline
+from integration.ports import ANY_CALL, Rate
 from integration.security.seal import KeyRing
 from integration.storage import connections, rings, sync_state
 from scripts.sandbox.faults import fault
@@ -26,6 +31,11 @@ from tests.db.conftest import CONFIG, Put, event
 from tests.db.test_pipeline import rows
 
 Make = Callable[..., Flusher]
+
+
+def plenty() -> Budget:
+    """Return a budget that nobody in these tests can spend."""
+    return Budget("crm", Limits("crm", {ANY_CALL: Rate(10_000_000, 1.0)}), Buckets(None))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +73,7 @@ def make(engine: Engine, keyring: KeyRing, crm: HubSpotSandbox) -> Make:
         with engine.begin() as db:
             connections.register(db, {"crm": "hubspot"})
         projector = Projector(config, keyring)
-        return Flusher(engine, "crm", WRITE_CONTACT, made, keyring, projector.contacts, log.take)
+        return Flusher(engine, "crm", WRITE_CONTACT, made, keyring, projector.contacts, log.take, plenty())
 
     return build
 
@@ -88,6 +98,7 @@ def hurry(engine: Engine) -> None:
     with engine.begin() as db:
         db.exec_driver_sql("UPDATE sync_state SET not_before = now() WHERE not_before IS NOT NULL")
         db.exec_driver_sql("UPDATE connections SET paused_until = now() WHERE paused_until IS NOT NULL")
+        db.exec_driver_sql("UPDATE breakers SET open_until = now() WHERE open_until IS NOT NULL")
 
 
 def properties(crm: HubSpotSandbox, email: str) -> dict[str, str]:
@@ -433,12 +444,24 @@ def test_a_dead_drain_holds_nobody_up_for_long(
 ) -> None:
     """A drain that was killed keeps its lease; who has waited a few seconds is written by another one."""
     sync(pipeline, put, people(1))
+    put(people(policy.BURST, course="on its way"))
     with engine.begin() as db:
         rings.start(db, "crm", WRITE_CONTACT, uuid4())
     make().flush()
     assert states(engine) == [("due", None)]
     with engine.begin() as db:
         db.exec_driver_sql("UPDATE sync_state SET not_before = now() - interval '4 s'")
+    make().flush()
+    assert states(engine) == [("in_step", "written")]
+
+
+def test_a_lone_event_does_not_wait_for_another_s_call(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """While a drain waits for the CRM and nothing else is on its way, a second one takes what has become due."""
+    sync(pipeline, put, people(1))
+    with engine.begin() as db:
+        rings.start(db, "crm", WRITE_CONTACT, uuid4())
     make().flush()
     assert states(engine) == [("in_step", "written")]
 

@@ -4,30 +4,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integration.connectors.client import Limits
-from integration.delivery import policy
+from integration.delivery import budget, lease, policy
 from integration.delivery.contacts import same_value
-from integration.storage import sync_state
+from integration.storage import breakers, sync_state
 
-CALLS_OF_A_BATCH = 5
-"""Read by id, by our id, by e-mail; one update; one upsert."""
-
-
-def test_a_lease_outlives_twice_the_calls_of_a_batch() -> None:
-    """Nobody claims a person while an earlier call for them may still be under way."""
-    assert CALLS_OF_A_BATCH * Limits().total < sync_state.LEASE_SECONDS / 2
+CALLS_UNDER_ONE_HOLD = 2
+"""A single read is batch/read and, where that knows nobody, a GET; every other step is one request."""
 
 
-@given(failures=st.integers(0, 500))
-def test_a_connection_rests_longer_but_never_for_ever(failures: int) -> None:
-    """Back-off grows to a cap and is never near zero, however long the outage lasts."""
-    rest = policy.connection_backoff(failures, None)
-    assert 1.0 <= rest <= 900.0
+def test_a_lease_outlives_the_calls_made_under_one_hold() -> None:
+    """Nobody claims a person while an earlier call for them may still be under way: the hold is renewed before each."""
+    longest = budget.WAIT_SECONDS + Limits().total
+    assert longest + lease.FRESH_SECONDS < sync_state.LEASE_SECONDS / 2
+    assert CALLS_UNDER_ONE_HOLD * longest + lease.FRESH_SECONDS < sync_state.LEASE_SECONDS
+
+
+def test_an_operation_rests_longer_but_never_for_ever() -> None:
+    """Moments first, half a minute once the breaker is open, then longer, to five minutes; never near zero."""
+    rests = policy.rests()
+    assert all(0.5 <= rest <= 8.0 for rest in rests[: breakers.TRIP - 1])
+    assert 27.0 <= rests[breakers.TRIP - 1] <= 33.0
+    assert rests[-1] <= 330.0
+    assert [round(rest / 5) for rest in rests] == sorted(round(rest / 5) for rest in rests)
 
 
 @given(asked=st.floats(0.1, 86_400))
 def test_what_the_crm_asks_for_is_honoured_in_full(asked: float) -> None:
     """A Retry-After is waited out, with at most a second on top."""
-    assert asked <= policy.connection_backoff(3, asked) <= asked + 1.0
+    assert asked <= policy.as_asked(asked) <= max(asked, 1.0) + 1.0
 
 
 @given(tries=st.integers(1, 500))

@@ -6,7 +6,6 @@ Search is not used anywhere: it lags behind writes, and deciding create-or-updat
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ from integration.connectors.client import Call, CallRecord, Client, Limits, Repl
 from integration.connectors.crm import hubspot_check
 from integration.connectors.crm.hubspot_batches import ALWAYS_ASKED, Batch, contacts, found, normal
 from integration.connectors.crm.hubspot_errors import Problem, problems
+from integration.connectors.crm.hubspot_limits import RATES
 from integration.connectors.crm.hubspot_paths import PATHS, WRITES
 from integration.connectors.crm.hubspot_statuses import refusal
 from integration.errors import (
@@ -30,13 +30,12 @@ from integration.errors import (
     UnknownOutcome,
 )
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
-from integration.ports import ANY_CALL, Capabilities, Finding, Rate
+from integration.ports import Capabilities, Finding
 
 CAPABILITIES = Capabilities(
     holds_contacts=True,
     batch_size=100,
-    # The least a private app may call; every answer's headers say what the account really has.
-    rates=MappingProxyType({ANY_CALL: Rate(100, 10.0)}),
+    rates=RATES,
 )
 DEFAULT_URL = "https://api.hubapi.com"
 
@@ -54,6 +53,7 @@ class HubSpot:
         self,
         config: ConnectionConfig,
         on_call: Callable[[CallRecord], None] | None = None,
+        gate: Callable[[str], None] | None = None,
         *,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -71,6 +71,7 @@ class HubSpot:
             connection=config.name,
             allow_private_hosts=config.allow_private_hosts,
             on_call=on_call,
+            gate=gate,
             limits=limits,
         )
 

@@ -33,6 +33,11 @@ class Inbox(Base):
         Index("ix_inbox_park_keys", "park_keys", postgresql_using="gin", postgresql_where=text("status = 'parked'")),
         Index("ix_inbox_status", "status", "connection", "id"),
         Index("ix_inbox_person_id", "person_id", "id"),
+        Index(
+            "ix_inbox_settled_at",
+            "settled_at",
+            postgresql_where=text("payload IS NOT NULL AND settled_at IS NOT NULL"),
+        ),
         QUEUE,
     )
 

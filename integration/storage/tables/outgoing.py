@@ -24,7 +24,6 @@ class Connection(Base):
     system: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="active")
     reason: Mapped[str | None]
-    failures: Mapped[int] = mapped_column(server_default="0")
     paused_until: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
     limits: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
@@ -42,11 +41,11 @@ class Breaker(Base):
     operation: Mapped[str] = mapped_column(primary_key=True)
     failures: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     failing_since: Mapped[datetime | None]
-    openings: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     open_until: Mapped[datetime | None]
     probe: Mapped[Any | None] = mapped_column(UUID)
     probe_until: Mapped[datetime | None]
     reason: Mapped[str | None]
+    succeeded_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
@@ -69,6 +68,9 @@ class SyncState(Base):
             postgresql_where=text("not_before IS NOT NULL AND status <> 'sending'"),
         ),
         Index("ix_sync_state_lease", "lease_until", postgresql_where=text("status = 'sending'")),
+        Index(
+            "ix_sync_state_stuck", "status", "connection", "id", postgresql_where=text("status IN ('parked', 'dead')")
+        ),
         Index("ix_sync_state_subject_id", "subject_id"),
         QUEUE,
     )
