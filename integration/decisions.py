@@ -1,7 +1,8 @@
 """A person's decision about a parked event: whose it is, that it may go on, or that it is not to be applied.
 
-Called by `coursewire parked resolve`. A decision takes the locks in the order that the pipeline takes them (learner,
-person, inbox rows), so the two cannot wait for each other; what it releases is rung for by the caller.
+Called by `coursewire parked resolve`, as is the decision to look for a parked person again now. A decision takes the
+locks in the order that the pipeline takes them (learner, person, inbox rows), so the two cannot wait for each other;
+what it releases is rung for by the caller.
 """
 
 from collections.abc import Mapping
@@ -15,10 +16,11 @@ from integration.identity import LEARNER, Sighting
 from integration.model.people import Profile
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import audit, inbox, parked, people, received, story
+from integration.storage import audit, inbox, parked, people, received, replays, story
 from integration.storage.parked import ParkedRow
 from integration.storage.people import Person
 from integration.storage.received import Event
+from integration.storage.replays import By, PutBack
 
 ACTION = "parked.resolve"
 SHOWN = 20
@@ -115,6 +117,15 @@ def ignore(db: Connection, question: Question, *, actor: str) -> Decided:
         raise _too_late(question)
     _audit(db, question, "ignored", None, actor)
     return Decided(None, [])
+
+
+def look_again(db: Connection, person_id: int, connection: str, *, actor: str) -> PutBack:
+    """Decide that a parked person is looked at again now. Raises CannotDecide where they are not parked there."""
+    rows = [row for row in story.sync_rows(db, person_id) if (row.connection, row.status) == (connection, "parked")]
+    done = replays.put_back(db, "person", [row.id for row in rows], By(actor, ACTION), status="parked")
+    if not done.number:
+        raise CannotDecide(f"Person {person_id} is not parked for {connection} (any more); nothing was changed.")
+    return done
 
 
 def _learner(row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys) -> tuple[str, str]:

@@ -80,7 +80,7 @@ class Buckets:
 
     def __init__(self, url: str | None) -> None:
         """Nothing connects yet. Raises ConfigError where `url` is not one of Redis."""
-        self._client = _client(url) if url else None
+        self._client = connect(url) if url else None
         self._script = self._client.register_script(SCRIPT) if self._client else None
         self._lock = threading.Lock()
         self._is_away = self._client is None
@@ -188,7 +188,8 @@ def address(url: str) -> str | None:
     return parts._replace(query=urlencode(options)).geturl()
 
 
-def _client(url: str) -> redis.Redis:
+def connect(url: str) -> redis.Redis:
+    """Return a client for the calls' counts; raises ConfigError where `url` is not one of Redis."""
     # A call waits for the answer: a frozen server must cost half a second. One retry is for a pooled connection that
     # a restarted server has closed; running the script twice would only be careful.
     once = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))

@@ -1,8 +1,7 @@
 """The drain of one connection: ask, claim, project, skip, call, settle, until nothing is due.
 
-A lone event is one small batch and goes out at once. In a burst one drain works alone, finds ever fuller batches and
-may wait half a second for one to fill; a second drain starts only when a full batch waits already, or when nothing
-else is on its way.
+A lone event is one small batch and goes out at once, beside the call of another one. In a burst one drain works alone
+and waits for company: people of whom more is on its way would be written twice, and batches would be small.
 """
 
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
+from math import ceil
 from threading import BoundedSemaphore
 from uuid import UUID, uuid4
 
@@ -87,7 +87,7 @@ class Flusher:
         with single(self.engine) as db:
             alone = rings.start(db, self.connection, self.operation, lease)
             if not alone and not rings.may_help(
-                db, self.connection, self.operation, full=size, burst=policy.BURST, overdue=policy.OVERDUE_SECONDS
+                db, self.connection, self.operation, burst=policy.BURST, overdue=policy.OVERDUE_SECONDS
             ):
                 return flushed
         try:
@@ -104,24 +104,35 @@ class Flusher:
 
     def _drain(self, flushed: Flushed, lease: UUID | None, size: int) -> None:
         """Write batch after batch; without the lease of the drain, one."""
-        ends, renewed = time.monotonic() + policy.DRAIN_SECONDS, time.monotonic()
-        while self._batch(flushed, size) and lease and time.monotonic() < ends:
-            if time.monotonic() - renewed > rings.DRAIN_SECONDS / 10:
-                renewed = time.monotonic()
-                with single(self.engine) as db:
-                    rings.start(db, self.connection, self.operation, lease)
-            if not self._linger(size):
-                return
+        ends = time.monotonic() + policy.DRAIN_SECONDS
+        quota = 1 if lease is None else self._quota(size, lease)
+        while quota and self._batch(flushed, size) and lease and time.monotonic() < ends:
+            quota = quota - 1 or self._quota(size, lease)
+            if quota:
+                self._stay(lease)
 
-    def _linger(self, size: int) -> bool:
-        """Wait for a full batch while a burst is on its way in; say whether anybody is due."""
-        ends = time.monotonic() + policy.LINGER_SECONDS
+    def _quota(self, size: int, lease: UUID) -> int:
+        """Return how many batches may be written before the next look; wait for company while a burst is on its way.
+
+        It waits as long as the oldest of these events has: what is far behind is first caught up with. Then it writes
+        a part of who is due, those who wait longest; the others may still be told more.
+        """
+        started = renewed = time.monotonic()
         while True:
             with single(self.engine) as db:
-                due, coming = sync_state.backlog(db, self.connection, self.operation, full=size, burst=policy.BURST)
-            if due >= size or coming < policy.BURST or time.monotonic() > ends:
-                return due > 0
+                found = sync_state.backlog(db, self.connection, self.operation, burst=policy.BURST)
+            if time.monotonic() - renewed > policy.LINGER_LEAST:
+                renewed = time.monotonic()
+                self._stay(lease)
+            if found.coming < policy.BURST:
+                return ceil(found.due / size)
+            if time.monotonic() - started >= min(max(found.behind, policy.LINGER_LEAST), policy.LINGER_MOST):
+                return ceil(found.due * policy.LINGER_SHARE / size)
             time.sleep(policy.LINGER_STEP)
+
+    def _stay(self, lease: UUID) -> None:
+        with single(self.engine) as db:
+            rings.start(db, self.connection, self.operation, lease)
 
     def _claim(self, lease: UUID, size: int) -> tuple[list[Claimed], Outlook]:
         """Claim what is due, if the connection may be called; a pause that is nearly over is sat out first.

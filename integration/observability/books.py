@@ -59,7 +59,24 @@ SELECT coalesce(max(extract(epoch FROM now() - received_at)), 0)
 FROM inbox WHERE status IN ('received', 'claimed')
 """
 
+# Of the worker that heard its canary last: when even that one is long ago, no worker consumes.
+_CANARY = "SELECT min(extract(epoch FROM now() - greatest(started_at, heard_at))) FROM heartbeats"
+
 _CALLS = "SELECT connection, operation, outcome, sum(calls)::bigint, sum(seconds) FROM api_calls GROUP BY 1, 2, 3"
+
+# The forecast of delivery/forecast.py for all connections at once; a day that is over has all of its calls again.
+_LIMITS = """
+SELECT c.name, coalesce(c.limits -> 'rates', '{}') AS rates, d.resets_at,
+       CASE WHEN d.resets_at <= now() THEN c.daily_limit ELSE c.daily_remaining END AS remaining,
+       coalesce((c.limits ->> 'alone_at')::float8 > extract(epoch FROM now()) - 90, false) AS is_alone,
+       extract(epoch FROM d.resets_at - now())::float8 AS rest,
+       coalesce(a.calls / greatest(300, extract(epoch FROM now() - a.since)), 0)::float8 AS per_second
+FROM connections c
+CROSS JOIN LATERAL (SELECT to_timestamp((c.limits ->> 'resets_at')::float8) AS resets_at) d
+LEFT JOIN (SELECT connection, sum(calls) AS calls, min(minute) AS since FROM api_calls
+           WHERE minute >= now() - interval '1 hour' AND outcome NOT IN ('network_error', '429')
+           GROUP BY connection) a ON a.connection = c.name
+"""
 
 
 class Books(NamedTuple):
@@ -119,7 +136,12 @@ class _PostgresCollector:
         up = GaugeMetricFamily("coursewire_database_up", "Whether Postgres answered.")
         try:
             with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
-                families = [*_books_families(balance(db)), *_due_families(db), *_call_families(db)]
+                families = [
+                    *_books_families(balance(db)),
+                    *_due_families(db),
+                    *_call_families(db),
+                    *_limit_families(db),
+                ]
         except (DBAPIError, PoolTimeout) as error:
             # A count that took too long is no outage: the last figures stand.
             took_too_long = isinstance(getattr(error, "orig", None), QueryCanceled)
@@ -165,7 +187,10 @@ def _due_families(db: Connection) -> list[Metric]:
         oldest.add_metric([connection, operation, status], max(0.0, float(age)))
     inbox = GaugeMetricFamily("coursewire_inbox_oldest_seconds", "The longest wait of an event in the inbox.")
     inbox.add_metric([], float(db.exec_driver_sql(_INBOX_AGE).scalar_one()))
-    return [rows, oldest, inbox]
+    canary = GaugeMetricFamily("coursewire_worker_canary_seconds", "How long no worker has heard its canary.")
+    if (unheard := db.exec_driver_sql(_CANARY).scalar_one()) is not None:
+        canary.add_metric([], float(unheard))
+    return [rows, oldest, inbox, canary]
 
 
 def _call_families(db: Connection) -> list[Metric]:
@@ -176,3 +201,30 @@ def _call_families(db: Connection) -> list[Metric]:
         calls.add_metric([connection, operation, outcome], count)
         seconds.add_metric([connection, operation, outcome], took)
     return [calls, seconds]
+
+
+def _limit_families(db: Connection) -> list[Metric]:
+    limit = GaugeMetricFamily(
+        "coursewire_call_limit", "Calls per second that an answer allowed.", labels=["connection", "class"]
+    )
+    alone = GaugeMetricFamily(
+        "coursewire_budget_alone", "Whether a process had to count its calls by itself.", labels=["connection"]
+    )
+    remaining = GaugeMetricFamily(
+        "coursewire_daily_calls_remaining", "Calls the account has left today.", labels=["connection"]
+    )
+    hit = GaugeMetricFamily(
+        "coursewire_daily_cap_hit_seconds",
+        "Until the daily cap is hit at the pace of the last hour; absent where that is not today.",
+        labels=["connection"],
+    )
+    for row in db.exec_driver_sql(_LIMITS):
+        for endpoint, (calls, seconds) in row.rates.items():
+            limit.add_metric([row.name, endpoint], calls / seconds)
+        alone.add_metric([row.name], int(row.is_alone))
+        if row.remaining is None:
+            continue
+        remaining.add_metric([row.name], row.remaining)
+        if row.remaining <= 0 or row.per_second * (row.rest or 0.0) > row.remaining:
+            hit.add_metric([row.name], max(0.0, row.remaining / row.per_second) if row.per_second else 0.0)
+    return [limit, alone, remaining, hit]

@@ -63,6 +63,12 @@ _IDS = """
 SELECT id FROM ({rows}) AS r WHERE id > %(after)s AND id <= %(up_to)s AND {chosen} ORDER BY id LIMIT %(limit)s
 """
 
+_SEALED = """
+SELECT i.id, i.connection, i.request_id, i.payload
+FROM (SELECT id FROM ({rows}) AS r WHERE id < %(before)s AND {chosen} ORDER BY id DESC LIMIT %(limit)s) AS r
+JOIN inbox i ON i.id = r.id WHERE i.payload IS NOT NULL ORDER BY i.id DESC
+"""
+
 _EXTENT = "SELECT count(*), coalesce(max(id), 0) FROM ({rows}) AS r WHERE {chosen}"
 
 _BEHIND = """
@@ -129,6 +135,15 @@ class Item(NamedTuple):
     example: int
 
 
+class Sealed(NamedTuple):
+    """A payload that nobody has opened yet."""
+
+    id: int
+    connection: str
+    request_id: str
+    payload: bytes
+
+
 class Ended(NamedTuple):
     """How an event ended before somebody put it back."""
 
@@ -170,6 +185,12 @@ def ids(db: Connection, chosen: Chosen, kind: Kind, *, after: int, up_to: int, l
     """Return the next row ids of what was chosen, in order."""
     values = {**_values(chosen), "after": after, "up_to": up_to, "limit": limit}
     return [row.id for row in db.exec_driver_sql(_query(_IDS, chosen, kind), values)]
+
+
+def sealed(db: Connection, chosen: Chosen, *, before: int, limit: int) -> list[Sealed]:
+    """Return the payloads of the newest events chosen whose ids are below `before`, the newest first."""
+    values = {**_values(chosen), "before": before, "limit": limit}
+    return [Sealed(*row) for row in db.exec_driver_sql(_query(_SEALED, chosen, "event"), values)]
 
 
 def extent(db: Connection, chosen: Chosen, kind: Kind) -> tuple[int, int]:

@@ -126,14 +126,14 @@ def append(db: Connection, facts: Sequence[Fact]) -> set[int]:
         return set()
     rows = [_row(key, content, fact) for (key, content), fact in sorted(distinct.items(), key=lambda item: item[0])]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return {row.person_id for row in db.exec_driver_sql(_APPEND, columns)}
+    return {row.person_id for row in db.exec_driver_sql(_APPEND, columns).all()}
 
 
 def standings(db: Connection, ids: Iterable[int]) -> dict[int, list[Standing]]:
     """Return what decides each person's fields."""
     values = {"ids": sorted(set(ids)), "types": [t.value for t in STANDING_TYPES]}
     found: dict[int, list[Standing]] = {}
-    for row in db.exec_driver_sql(_STANDINGS, values):
+    for row in db.exec_driver_sql(_STANDINGS, values).all():
         found.setdefault(row.person_id, []).append(Standing(*row))
     return found
 

@@ -167,7 +167,7 @@ def claim(db: Connection, kind: str, ids: Sequence[int], lease: UUID, *, limit: 
     A message is a hint: one that names few rows still does a full batch of work when work is there.
     """
     values = {"kind": kind, "ids": list(ids), "lease": lease, "limit": limit, "seconds": LEASE_SECONDS}
-    rows = db.exec_driver_sql(_CLAIM, values)
+    rows = db.exec_driver_sql(_CLAIM, values).all()
     return sorted(Claimed(*row) for row in rows)
 
 
@@ -198,16 +198,16 @@ def release(db: Connection, park_keys: Sequence[bytes]) -> list[tuple[int, str]]
     """Put everything that was parked behind these keys back to `received`; return (id, kind)."""
     if not park_keys:
         return []
-    return [(row.id, row.kind) for row in db.exec_driver_sql(_RELEASE, {"park_keys": sorted(set(park_keys))})]
+    return [(row.id, row.kind) for row in db.exec_driver_sql(_RELEASE, {"park_keys": sorted(set(park_keys))}).all()]
 
 
 def expire(db: Connection) -> list[tuple[int, str]]:
     """Take back the rows of dead workers, halving their batch; return (id, new status)."""
     values = {"deaths": DEATHS_ALONE, "reason": Reason.CRASH_LOOP.value}
-    return [(row.id, row.status) for row in db.exec_driver_sql(_EXPIRE, values)]
+    return [(row.id, row.status) for row in db.exec_driver_sql(_EXPIRE, values).all()]
 
 
 def unrung(db: Connection, *, quiet: float, unheard: float, limit: int) -> list[Unrung]:
     """Stamp and return rows nobody claimed: `quiet` seconds after they came, `unheard` after the sweeper last rang."""
     values = {"quiet": quiet, "unheard": unheard, "limit": limit}
-    return sorted(Unrung(*row) for row in db.exec_driver_sql(_UNRUNG, values))
+    return sorted(Unrung(*row) for row in db.exec_driver_sql(_UNRUNG, values).all())

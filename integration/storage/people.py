@@ -103,7 +103,7 @@ def by_link(db: Connection, object_type: str, names: Sequence[tuple[str, str]]) 
         "connection": [connection for connection, _ in names],
         "external_id": [external_id for _, external_id in names],
     }
-    return {(row.connection, row.external_id): row.object_id for row in db.exec_driver_sql(_BY_LINK, values)}
+    return {(row.connection, row.external_id): row.object_id for row in db.exec_driver_sql(_BY_LINK, values).all()}
 
 
 def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str, int]:
@@ -111,14 +111,14 @@ def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str
     candidates = {key: email for email in emails for key in keys.candidates("email", email)}
     if not candidates:
         return {}
-    rows = db.exec_driver_sql(_BY_EMAIL, {"keys": sorted(candidates)})
+    rows = db.exec_driver_sql(_BY_EMAIL, {"keys": sorted(candidates)}).all()
     return {candidates[bytes(row.email_key)]: row.id for row in rows}
 
 
 def linked(db: Connection, ids: Iterable[int], object_types: Sequence[str]) -> dict[int, list[tuple[str, str, str]]]:
     """Return (connection, external id, object type) of each person, the oldest link first."""
     found: dict[int, list[tuple[str, str, str]]] = {}
-    for row in db.exec_driver_sql(_LINKED, {"ids": sorted(set(ids)), "object_types": list(object_types)}):
+    for row in db.exec_driver_sql(_LINKED, {"ids": sorted(set(ids)), "object_types": list(object_types)}).all():
         found.setdefault(row.object_id, []).append((row.connection, row.external_id, row.object_type))
     return found
 
@@ -128,13 +128,13 @@ def load(db: Connection, ids: Iterable[int], ring: KeyRing, *, lock: bool = Fals
 
     Whose profile cannot be opened is `is_unreadable`, with an empty profile that must not be saved.
     """
-    rows = db.exec_driver_sql(_LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))})
+    rows = db.exec_driver_sql(_LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))}).all()
     return {row.id: _person(row, ring) for row in rows}
 
 
 def new_ids(db: Connection, count: int) -> list[int]:
     """Return `count` ids for people to come; an id must be known before what is personal is sealed."""
-    return [row[0] for row in db.exec_driver_sql(_NEW_IDS, {"count": count})] if count else []
+    return [row[0] for row in db.exec_driver_sql(_NEW_IDS, {"count": count}).all()] if count else []
 
 
 def save(db: Connection, people: Iterable[Person], ring: KeyRing, keys: IndexKeys) -> None:
@@ -172,7 +172,7 @@ def bump(db: Connection, ids: Iterable[int]) -> None:
 
 def due_transitions(db: Connection, *, limit: int) -> list[int]:
     """Return, locked, people whose projection changes by the clock alone (a certificate expired)."""
-    return [row.id for row in db.exec_driver_sql(_DUE_TRANSITIONS, {"limit": limit})]
+    return [row.id for row in db.exec_driver_sql(_DUE_TRANSITIONS, {"limit": limit}).all()]
 
 
 def _person(row: Row[Any], ring: KeyRing) -> Person:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from integration.errors import Reason
 
-RETRY_SECONDS = 3600
+RETRY_SECONDS = 3600.0
 """How long a refused property is left out before it is tried again."""
 
 _ADD = """

@@ -1,6 +1,6 @@
 """What was received, for people to read: lists, counts, one event, and the look-up by the sender's id."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -149,6 +149,12 @@ def facts(db: Connection, event: Event) -> list[Fact]:
     """Return the facts that an event added to its person; none where it said nothing new."""
     rows = db.exec_driver_sql(_FACTS, {"person": event.person_id, "id": event.id})
     return [Fact(*row) for row in rows]
+
+
+def dead_from(db: Connection, connections: Collection[str]) -> int:
+    """Return how many events of these connections are dead; whom they are about nobody could read."""
+    query = "SELECT count(*) FROM inbox WHERE status = 'dead' AND connection = ANY(%(names)s::text[])"
+    return int(db.exec_driver_sql(query, {"names": list(connections)}).scalar_one())
 
 
 def payload(db: Connection, event_id: int) -> bytes | None:

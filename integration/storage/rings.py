@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 UNHEARD_SECONDS = 10
 """A ring that nobody answered by then is lost."""
-DRAIN_SECONDS = 120
-"""Lease of a drain, renewed with every batch."""
+DRAIN_SECONDS = 60
+"""Lease of a drain, renewed with every batch: longer than any batch takes (rule 2)."""
 
 _RING = """
 INSERT INTO rings AS r (connection, operation, rung_at) VALUES (%(connection)s, %(operation)s, now())
@@ -29,8 +29,8 @@ WHERE r.lease IS NULL OR r.lease = excluded.lease OR r.lease_until < now()
 RETURNING 1
 """
 
-# A second drain is for a full batch that waits, for a first one that is dead, or for a lone event that would wait for
-# the call of the first. In a burst it must not start: small batches would eat up the budget.
+# A second drain is for events that would wait for the call of the first one, and for a first one that is dead. In a
+# burst it must not start: small batches would eat up the budget.
 _MAY_HELP = """
 WITH heard AS (
     UPDATE rings SET rung_at = NULL
@@ -38,12 +38,10 @@ WITH heard AS (
 ), waiting AS (
     SELECT not_before FROM sync_state
     WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending' AND not_before <= now()
-    LIMIT %(full)s
+    ORDER BY lane, not_before LIMIT 1
 )
-SELECT count(*) >= %(full)s
-    OR coalesce(min(not_before) < now() - %(overdue)s * interval '1 second', false)
-    OR (count(*) > 0 AND %(burst)s > (
-        SELECT count(*) FROM (SELECT FROM inbox WHERE status IN ('received', 'claimed') LIMIT %(burst)s) AS open))
+SELECT not_before < now() - %(overdue)s * interval '1 second' OR %(burst)s > (
+    SELECT count(*) FROM (SELECT FROM inbox WHERE status IN ('received', 'claimed') LIMIT %(burst)s) AS open)
 FROM waiting
 """
 
@@ -59,14 +57,14 @@ def ring(db: Connection, connection: str, operation: str) -> bool:
     return db.exec_driver_sql(_RING, values).first() is not None
 
 
-def may_help(db: Connection, connection: str, operation: str, *, full: int, burst: int, overdue: float) -> bool:
+def may_help(db: Connection, connection: str, operation: str, *, burst: int, overdue: float) -> bool:
     """Note that the ring was heard, and say whether a second drain may start beside the one at work.
 
-    `full` is the batch size, `burst` how many events on their way in are one, `overdue` the seconds after which a
-    drain that did not come counts as dead.
+    `burst` is how many events on their way in are one, `overdue` the seconds after which a drain that did not come
+    counts as dead.
     """
-    values = {"connection": connection, "operation": operation, "full": full, "burst": burst, "overdue": overdue}
-    return bool(db.exec_driver_sql(_MAY_HELP, values).scalar_one())
+    values = {"connection": connection, "operation": operation, "burst": burst, "overdue": overdue}
+    return bool(db.exec_driver_sql(_MAY_HELP, values).scalar())
 
 
 def start(db: Connection, connection: str, operation: str, lease: UUID) -> bool:

@@ -137,9 +137,9 @@ SELECT id, status FROM ended
 _BACKLOG = """
 SELECT (SELECT count(*) FROM (
             SELECT FROM sync_state WHERE connection = %(connection)s AND operation = %(operation)s
-            AND status <> 'sending' AND not_before <= now() LIMIT %(full)s) AS due) AS due,
-       (SELECT count(*) FROM (
-            SELECT FROM inbox WHERE status IN ('received', 'claimed') LIMIT %(burst)s) AS open) AS coming
+            AND status <> 'sending' AND not_before <= now() LIMIT %(most)s) AS due) AS due,
+       count(*) AS coming, coalesce(extract(epoch FROM now() - min(received_at)), 0)::float8 AS behind
+FROM (SELECT received_at FROM inbox WHERE status IN ('received', 'claimed') ORDER BY kind, id LIMIT %(burst)s) AS open
 """
 
 
@@ -252,7 +252,7 @@ def claim(
         "suspects": suspects,
         "limit": min(limit, suspects or limit),
     }
-    return sorted(Claimed(*row) for row in db.exec_driver_sql(_CLAIM, values))
+    return sorted(Claimed(*row) for row in db.exec_driver_sql(_CLAIM, values).all())
 
 
 def renew(db: Connection, lease: UUID, ids: Sequence[int]) -> bool:
@@ -268,7 +268,7 @@ def settle(db: Connection, lease: UUID, outcomes: Sequence[Settled], *, rule_set
     columns["reason"] = [o.reason.value for o in ordered]
     columns["projected"] = [o.written if o.projected is None else o.projected for o in ordered]
     values = {**columns, "lease": lease, "rule_set": rule_set, "backfill": BACKFILL}
-    kept = {row.id for row in db.exec_driver_sql(_SETTLE, values)}
+    kept = {row.id for row in db.exec_driver_sql(_SETTLE, values).all()}
     late = [o for o in ordered if o.id not in kept]
     if late:
         db.exec_driver_sql(_LATE, {"id": [o.id for o in late], "remote_id": [o.remote_id for o in late]})
@@ -282,20 +282,27 @@ def expire(db: Connection) -> list[tuple[int, str]]:
         "crash_loop": Reason.CRASH_LOOP.value,
         "expired": Reason.LEASE_EXPIRED.value,
     }
-    return [(row.id, row.status) for row in db.exec_driver_sql(_EXPIRE, values)]
+    return [(row.id, row.status) for row in db.exec_driver_sql(_EXPIRE, values).all()]
 
 
-def backlog(db: Connection, connection: str, operation: str, *, full: int, burst: int) -> tuple[int, int]:
-    """Return how many people could be claimed now (up to `full`), and how many events are on their way (`burst`)."""
-    values = {"connection": connection, "operation": operation, "full": full, "burst": burst}
-    row = db.exec_driver_sql(_BACKLOG, values).one()
-    return row.due, row.coming
+class Backlog(NamedTuple):
+    """People who could be claimed now; events on their way in, counted up to a burst; seconds the oldest has waited."""
+
+    due: int
+    coming: int
+    behind: float
+
+
+def backlog(db: Connection, connection: str, operation: str, *, burst: int, most: int = 10_000) -> Backlog:
+    """Return what is due (counted up to `most`) and what is on its way."""
+    values = {"connection": connection, "operation": operation, "burst": burst, "most": most}
+    return Backlog(*db.exec_driver_sql(_BACKLOG, values).one())
 
 
 def holders(db: Connection, person_ids: Sequence[int], operation: str) -> list[tuple[str, int]]:
     """Return (connection, person id) of every system that is to hold something of these people."""
     values = {"ids": list(person_ids), "operation": operation}
-    return [(row.connection, row.subject_id) for row in db.exec_driver_sql(_HOLDERS, values)]
+    return [(row.connection, row.subject_id) for row in db.exec_driver_sql(_HOLDERS, values).all()]
 
 
 def _merge(one: Want, other: Want) -> Want:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from integration.enqueue import Publisher
 from integration.errors import Reason, Refused
@@ -68,11 +69,11 @@ class Endpoint:
         door = self.doors.get(connection)
         if door is None:
             raise Refused(404, Reason.UNKNOWN_CONNECTION, "no connection of this name takes webhooks")
-        _check_media_type(request)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
+        _check_media_type(headers)
         raw = await self._body(request)
-        headers = {name.lower(): value for name, value in request.headers.items()}
         request_id = f"req_{secrets.token_hex(8)}"
-        rows = receive(door, request.method, str(request.url), headers, raw, self.ring, request_id)
+        rows = receive(door, request.method, _address(request.scope, headers), headers, raw, self.ring, request_id)
         accepted, duplicates = await self.intake.store(rows)
         body = orjson.dumps({"accepted": accepted, "duplicates": duplicates})
         return Response(body, status_code=202, media_type="application/json", headers={"x-request-id": request_id})
@@ -137,12 +138,24 @@ _answers = cache(ANSWERS.labels)
 _seconds = cache(ANSWER_SECONDS.labels)
 
 
+class _Webhooks:
+    """The webhook route as an ASGI application: Starlette's wrapping of functions costs as much as a signature."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._endpoint.webhook(Request(scope, receive))
+        await response(scope, receive, send)
+
+
 def create_app(endpoint: Endpoint) -> Starlette:
     """Return the ASGI application over an endpoint."""
+    webhooks = _Webhooks(endpoint)
     return Starlette(
         routes=[
-            Route("/webhooks/{connection}", endpoint.webhook, methods=["POST"]),
-            Route("/webhooks/{connection}/{path:path}", endpoint.webhook, methods=["POST"]),
+            Route("/webhooks/{connection}", webhooks, methods=["POST"]),
+            Route("/webhooks/{connection}/{path:path}", webhooks, methods=["POST"]),
             Route("/healthz", endpoint.healthz),
             Route("/readyz", endpoint.readyz),
             Route("/metrics", endpoint.show_metrics),
@@ -167,9 +180,16 @@ def problem(status: int, reason: Reason | str, detail: str) -> Response:
     return Response(orjson.dumps(body), status, headers, "application/problem+json")
 
 
-def _check_media_type(request: Request) -> None:
+def _address(scope: Scope, headers: Mapping[str, str]) -> str:
+    """Return the address the sender used, as far as it is known behind a proxy; some systems sign it."""
+    query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
+    path = scope["raw_path"].decode("latin-1") if scope.get("raw_path") else scope["path"]
+    return f"{scope['scheme']}://{headers.get('host', '')}{path}{query}"
+
+
+def _check_media_type(headers: Mapping[str, str]) -> None:
     """Refuse what says it is no JSON; a sender that says nothing is judged by its body."""
-    said = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    said = headers.get("content-type", "").partition(";")[0].strip().lower()
     if said and said != "application/json" and not said.endswith("+json"):
         raise Refused(415, Reason.UNSUPPORTED_MEDIA_TYPE, "send application/json")
 

@@ -450,7 +450,7 @@ def test_a_dead_drain_holds_nobody_up_for_long(
     make().flush()
     assert states(engine) == [("due", None)]
     with engine.begin() as db:
-        db.exec_driver_sql("UPDATE sync_state SET not_before = now() - interval '4 s'")
+        db.exec_driver_sql("UPDATE sync_state SET not_before = now() - interval '16 s'")
     make().flush()
     assert states(engine) == [("in_step", "written")]
 

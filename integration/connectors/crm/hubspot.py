@@ -15,6 +15,7 @@ from integration.config import ConnectionConfig
 from integration.connectors.client import Call, CallRecord, Client, Limits, Reply
 from integration.connectors.crm import hubspot_check
 from integration.connectors.crm.hubspot_batches import ALWAYS_ASKED, Batch, contacts, found, normal
+from integration.connectors.crm.hubspot_consequences import NOT_HALVED
 from integration.connectors.crm.hubspot_errors import Problem, problems
 from integration.connectors.crm.hubspot_limits import RATES
 from integration.connectors.crm.hubspot_paths import PATHS, WRITES
@@ -184,11 +185,6 @@ class HubSpot:
         if fresh != token:
             self._token = fresh
             reply = self._client.call(call, _bearer(fresh))
-        if reply.status == HTTPStatus.UNAUTHORIZED:
-            raise ConnectionBroken(
-                Reason.CREDENTIALS_REFUSED,
-                "HubSpot refuses the token; put a valid one where credentials.token points",
-            )
         return reply
 
     def _read_token(self) -> SecretStr:
@@ -252,7 +248,7 @@ def _raise_if_about_key(by: str | None, problems_found: Sequence[Problem]) -> No
 
 def _whole(problem: Problem, *, writes: bool) -> CoursewireError:
     """Return what a problem without a record means for the batch; trouble over there is never halved."""
-    if problem.reason in (Reason.SERVER_ERROR, Reason.RATE_LIMITED):
+    if problem.reason in NOT_HALVED:
         kind = UnknownOutcome if writes else RetryLater
         return kind(problem.reason, problem.detail)
     return BatchRejected(Reason.BATCH_REJECTED, problem.detail)

@@ -1,4 +1,4 @@
-"""What HubSpot's refusals mean for us: tables first, then the code that reads its several error shapes.
+"""Reads HubSpot's several error shapes; what each code means is a line of `hubspot_consequences`.
 
 Nothing of HubSpot's own text is passed on: its messages quote e-mail addresses. What we keep are codes,
 property names and numbers, each only where it looks like one. Codes outrank text: text quotes what people typed.
@@ -6,24 +6,11 @@ property names and numbers, each only where it looks like one. Codes outrank tex
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from integration.connectors.crm.hubspot_consequences import BY_CODE, BY_STATUS
 from integration.errors import Reason
-
-CODES: Final[Mapping[str, Reason]] = {
-    "PROPERTY_DOESNT_EXIST": Reason.UNKNOWN_PROPERTY,
-    "READ_ONLY_VALUE": Reason.UNKNOWN_PROPERTY,
-    "CONFLICTING_UNIQUE_VALUE": Reason.CONFLICT,
-    "CONFLICT": Reason.CONFLICT,
-    "OBJECT_ALREADY_EXISTS": Reason.CONFLICT,
-    "CONTACT_EXISTS": Reason.CONFLICT,
-    "OBJECT_NOT_FOUND": Reason.CONTACT_GONE,
-    "VALIDATION_ERROR": Reason.INVALID_VALUE,
-    "RATE_LIMITS": Reason.RATE_LIMITED,
-    "INTERNAL_ERROR": Reason.SERVER_ERROR,
-}
-"""Codes and categories with a meaning of their own; any other code of a refused value is INVALID_VALUE."""
 
 TEXTS: Final[tuple[tuple[re.Pattern[str], Reason], ...]] = (
     (re.compile(r'^Property "?(?P<name>[a-z]\w*)"? does not exist'), Reason.UNKNOWN_PROPERTY),
@@ -47,16 +34,6 @@ PRECEDENCE: Final = (
     Reason.INVALID_VALUE,
 )
 """Of several findings the first of these: what passes, then what a dropped field cures, then values."""
-
-BY_STATUS: Final[Mapping[int, Reason]] = {
-    400: Reason.INVALID_VALUE,
-    404: Reason.CONTACT_GONE,
-    409: Reason.CONFLICT,
-    413: Reason.INVALID_VALUE,
-    414: Reason.INVALID_VALUE,
-    422: Reason.INVALID_VALUE,
-}
-"""The statuses that are about the records in the call, and what each means if the body says nothing."""
 
 _EXISTING: Final = (
     re.compile(r"Existing ID:\s*([1-9]\d*)"),
@@ -108,7 +85,7 @@ def problem(error: Any, default: Reason = Reason.SERVER_ERROR) -> Problem:
     reason = next((one for one in PRECEDENCE if any(part.reason is one for part in found)), None)
     chosen = [part for part in found if part.reason is reason]
     if reason is None:
-        reason = CODES.get(category or "", default)
+        reason = BY_CODE.get(category or "", default)
     names = tuple(dict.fromkeys(part.name for part in chosen if part.name))
     codes = dict.fromkeys(part.code for part in chosen if part.code and part.code != category)
     words = f"{category or 'no category'}: {', '.join(codes) or 'no code'}"
@@ -147,8 +124,8 @@ def _details(error: Any, depth: int) -> Iterator[_Found]:
         if not known and depth == 0:
             yield from _details(part, depth + 1)
     category = _get(error, "category")
-    if depth == 0 and CODES.get(_text(category)) in (Reason.CONFLICT, Reason.CONTACT_GONE):
-        yield _Found(CODES[_text(category)], None, None)
+    if depth == 0 and BY_CODE.get(_text(category)) in (Reason.CONFLICT, Reason.CONTACT_GONE):
+        yield _Found(BY_CODE[_text(category)], None, None)
 
 
 def _coded(part: Any, names: list[Any]) -> Iterator[_Found]:
@@ -156,7 +133,7 @@ def _coded(part: Any, names: list[Any]) -> Iterator[_Found]:
     if code is None:
         yield from _from_text(_text(_get(part, "message")))
         return
-    reason = CODES.get(code, Reason.INVALID_VALUE)
+    reason = BY_CODE.get(code, Reason.INVALID_VALUE)
     known = [one for one in (_match(_NAME, name) for name in names) if one]
     yield from [_Found(reason, code, name) for name in known] or [_Found(reason, code, None)]
 
