@@ -25,7 +25,7 @@ from integration.model.events import LearningEvent
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import audit, courses, events, inbox, people, sync_state
-from integration.storage.base import AWAY, single
+from integration.storage.base import AWAY, relax, single
 from integration.storage.courses import CourseSeen
 from integration.storage.events import Fact
 from integration.storage.inbox import Claimed, Settled
@@ -122,6 +122,7 @@ class Pipeline:
         """Record a batch in one transaction; one that the database refuses is halved until the bad row is alone."""
         try:
             with self.engine.begin() as db:
+                relax(db)  # whatever follows from an event can be found again: the event itself is on the disk
                 outcomes, due_at, opened = self._apply(db, translated)
                 inbox.settle(db, lease, [*settled, *outcomes])
                 # Only now: what waits may have been parked by this very batch.

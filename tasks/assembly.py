@@ -173,6 +173,8 @@ class Assembly:
         """From what is due to the systems, by (connection, operation)."""
         log = CallLog()
         projector = Projector(self.config, self.ring)
+        # A share of the threads each, and one for everything else: a slow system must leave room for the others.
+        places = max(1, self.settings.worker_concurrency // (len(self.budgets) + 1))
         made = {}
         for name, connection in self.config.connections.items():
             budget = self.budgets.get(name)
@@ -189,7 +191,7 @@ class Assembly:
                     project=projector.contacts,
                     take_calls=log.take,
                     budget=budget,
-                    places=BoundedSemaphore(max(1, self.settings.worker_concurrency // 4)),
+                    places=BoundedSemaphore(places),
                 )
         return made
 

@@ -190,20 +190,21 @@ def address(url: str) -> str | None:
 
 def connect(url: str) -> redis.Redis:
     """Return a client for the calls' counts; raises ConfigError where `url` is not one of Redis."""
-    # A call waits for the answer: a frozen server must cost half a second. One retry is for a pooled connection that
-    # a restarted server has closed; running the script twice would only be careful.
-    once = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    where = address(url)
     try:
+        where = address(url)
         if where:
+            # A call waits for the answer: a frozen server must cost half a second, and a retry as much again.
             return redis.Redis.from_url(
                 where,
                 socket_timeout=_TIMEOUT,
                 socket_connect_timeout=_TIMEOUT,
                 socket_keepalive=True,
-                retry=once,
+                retry=Retry(NoBackoff(), 0),
                 decode_responses=True,
             )
-    except (ValueError, redis.RedisError) as error:
-        raise ConfigError(f"COURSEWIRE_BUDGET_URL cannot be used: {error}") from None
-    raise ConfigError("COURSEWIRE_BUDGET_URL must be redis://, rediss:// or unix://")
+    except (ValueError, redis.RedisError):
+        pass  # its text may hold a part of the password
+    raise ConfigError(
+        "The Redis that counts calls has no address that can be used. Set COURSEWIRE_BUDGET_URL to redis://, rediss:// "
+        "or unix://, with special characters of a password written as %XX."
+    )

@@ -8,7 +8,7 @@
 --         -> seconds to wait ('0' = taken, '' = nothing is left today), arrival, calls today
 --   back  7 the arrival when it was taken
 --   hold  7 seconds ('' = not)   8 calls that remain of the window ('' = unknown)   9 calls today ('' = unknown)
-local DAY, SPARE, FARTHEST = 172800, 60, 120
+local DAY, SPARE = 172800, 60
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local calls, window, burst = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -72,7 +72,7 @@ end
 
 -- A flushed server is told what this process remembers, unless it is of another clock.
 local remembered = tonumber(ARGV[8])
-if not is_known and remembered < now + FARTHEST then state.arrival = remembered end
+if not is_known and remembered < now + 2 * window + SPARE then state.arrival = remembered end
 local today = tonumber(redis.call('GET', KEYS[2]) or ARGV[10])
 if ARGV[9] ~= '' and today >= tonumber(ARGV[9]) then
   return {'', string.format('%.6f', state.arrival), today}

@@ -91,10 +91,13 @@ class Batch(Settlement):
         if row.remote_values is None:
             return None
         try:
-            values: dict[str, str] = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
+            opened = self.ring.open(row.remote_values, sync_state.remote_context(row.id))
         except NeedsAttention:
             return None  # a lost key costs a read, not the row
-        return values
+        values: dict[str, str | None] = orjson.loads(opened)
+        known = {f: v for f, v in values.items() if v is not None}
+        # A property that was left out and is back may hold anything: read it.
+        return known if self._wanted(row).keys().isdisjoint(values.keys() - known.keys()) else None
 
     def _wanted(self, row: Claimed) -> Fields:
         return {f: v for f, v in self.targets[row.person_id].wanted.items() if f not in self.left_out}
@@ -102,7 +105,7 @@ class Batch(Settlement):
     def _until_complete(self, row: Claimed) -> float | None:
         """Return when a person who went without a property is looked at again; None where nothing is missing."""
         wanted = self.targets[row.person_id].wanted
-        return quarantine.RETRY_SECONDS if any(wanted.get(f) for f in self.left_out) else None
+        return None if self.left_out.isdisjoint(wanted) else quarantine.RETRY_SECONDS
 
     def _passive(self, row: Claimed) -> Fields:
         return {f: v for f, v in self.targets[row.person_id].passive.items() if f not in self.left_out}
@@ -323,7 +326,9 @@ class Batch(Settlement):
             self._settle(row, Settled(row.id, "dead", answer.reason, detail), write.fields)
 
     def _sealed(self, row: Claimed, values: Fields) -> bytes:
-        kept = {f: v for f, v in values.items() if f in self.targets[row.person_id].wanted}
+        wanted = self.targets[row.person_id].wanted
+        unknown = dict.fromkeys(self.left_out & wanted.keys())
+        kept = {f: v for f, v in values.items() if f in wanted} | unknown
         return self.ring.seal(orjson.dumps(kept), sync_state.remote_context(row.id))
 
     def _trace(self, row: Claimed) -> str:

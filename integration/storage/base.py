@@ -25,6 +25,12 @@ _CONNECT = {
 # vacuum from the queue tables.
 _OPTIONS = "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
 
+FORGETTABLE = "forgettable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))"
+"""A CTE to select from in a statement that is its own transaction: its commit does not wait for the disk.
+
+For leases and rings: a crash of the server (not of a process) forgets them, as if their holder had died.
+"""
+
 IDLE_SECONDS = 1.0
 """A connection used within the last second is not asked whether it still lives: that costs a round trip each time."""
 
@@ -51,6 +57,14 @@ def engine_for(url: str, *, pool_size: int = 8, application: str = "coursewire")
 def single(engine: Engine) -> AbstractContextManager[Connection]:
     """Return a connection that commits each statement by itself: two round trips fewer than a transaction of one."""
     return _autocommit(engine).connect()
+
+
+def relax(db: Connection) -> None:
+    """Let the commit of this transaction not wait for the disk.
+
+    For what is computed from rows that are kept: a crash of the server forgets it, and it is computed once more.
+    """
+    db.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 def snapshot(engine: Engine) -> Engine:

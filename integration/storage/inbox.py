@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from integration.errors import Reason
+from integration.storage.base import FORGETTABLE
 
 LEASE_SECONDS = 60
 """Far above what a batch of SQL takes; a batch that is still claimed after it has lost its worker."""
@@ -48,8 +49,8 @@ FROM inbox_keys k JOIN unnest(%(connection)s::text[], %(key)s::bytea[]) AS t(con
      ON k.connection = t.connection AND k.key = t.key
 """
 
-_CLAIM = """
-WITH named AS (
+_CLAIM = f"""
+WITH {FORGETTABLE}, named AS (
     SELECT id, max_batch FROM inbox
     WHERE id = ANY(%(ids)s::bigint[]) AND kind = %(kind)s AND status = 'received'
       AND (max_batch IS NULL OR max_batch >= cardinality(%(ids)s::bigint[]))
@@ -63,7 +64,7 @@ WITH named AS (
 UPDATE inbox i
 SET status = 'claimed', lease = %(lease)s, lease_until = now() + %(seconds)s * interval '1 second',
     attempts = attempts + 1, claimed_with = (SELECT count(*) FROM picked)
-FROM picked WHERE i.id = picked.id
+FROM picked, forgettable WHERE i.id = picked.id
 RETURNING i.id, i.connection, i.key, i.payload, i.origin, i.received_at, i.request_id
 """
 

@@ -8,21 +8,25 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from integration.storage.base import FORGETTABLE
+
 UNHEARD_SECONDS = 10
 """A ring that nobody answered by then is lost."""
 DRAIN_SECONDS = 60
 """Lease of a drain, renewed with every batch: longer than any batch takes (rule 2)."""
 
-_RING = """
-INSERT INTO rings AS r (connection, operation, rung_at) VALUES (%(connection)s, %(operation)s, now())
+_RING = f"""
+WITH {FORGETTABLE}
+INSERT INTO rings AS r (connection, operation, rung_at) SELECT %(connection)s, %(operation)s, now() FROM forgettable
 ON CONFLICT (connection, operation) DO UPDATE SET rung_at = now()
 WHERE r.rung_at IS NULL OR r.rung_at < now() - %(unheard)s * interval '1 second'
 RETURNING 1
 """
 
-_START = """
+_START = f"""
+WITH {FORGETTABLE}
 INSERT INTO rings AS r (connection, operation, lease, lease_until)
-VALUES (%(connection)s, %(operation)s, %(lease)s, now() + %(seconds)s * interval '1 second')
+SELECT %(connection)s, %(operation)s, %(lease)s, now() + %(seconds)s * interval '1 second' FROM forgettable
 ON CONFLICT (connection, operation) DO UPDATE
 SET rung_at = NULL, lease = excluded.lease, lease_until = excluded.lease_until
 WHERE r.lease IS NULL OR r.lease = excluded.lease OR r.lease_until < now()
@@ -31,9 +35,9 @@ RETURNING 1
 
 # A second drain is for events that would wait for the call of the first one, and for a first one that is dead. In a
 # burst it must not start: small batches would eat up the budget.
-_MAY_HELP = """
-WITH heard AS (
-    UPDATE rings SET rung_at = NULL
+_MAY_HELP = f"""
+WITH {FORGETTABLE}, heard AS (
+    UPDATE rings SET rung_at = NULL FROM forgettable
     WHERE connection = %(connection)s AND operation = %(operation)s AND rung_at IS NOT NULL
 ), waiting AS (
     SELECT not_before FROM sync_state
@@ -45,8 +49,9 @@ SELECT not_before < now() - %(overdue)s * interval '1 second' OR %(burst)s > (
 FROM waiting
 """
 
-_STOP = """
-UPDATE rings SET lease = NULL, lease_until = NULL
+_STOP = f"""
+WITH {FORGETTABLE}
+UPDATE rings SET lease = NULL, lease_until = NULL FROM forgettable
 WHERE connection = %(connection)s AND operation = %(operation)s AND lease = %(lease)s
 """
 

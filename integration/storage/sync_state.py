@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from integration.errors import Reason
+from integration.storage.base import FORGETTABLE
 
 LIVE, BACKFILL = 0, 1
 """Lanes: live goes first, and a live want lifts a backfill one (rule 4)."""
@@ -42,8 +43,8 @@ RETURNING s.connection, s.status <> 'sending' AND s.not_before <= now() AS is_du
 """
 
 # One lane after the other, each by its index, so that a claim costs the same in a backlog of any size.
-_CLAIM = """
-WITH first AS (
+_CLAIM = f"""
+WITH {FORGETTABLE}, first AS (
     SELECT id FROM sync_state
     WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
       AND lane = %(first)s AND not_before <= now() AND ((max_batch IS NULL) = (%(suspects)s::int IS NULL))
@@ -59,13 +60,14 @@ WITH first AS (
 UPDATE sync_state s
 SET status = 'sending', lease = %(lease)s, lease_until = now() + %(seconds)s * interval '1 second',
     attempts = attempts + 1, claimed_with = (SELECT count(*) FROM picked)
-FROM picked WHERE s.id = picked.id
+FROM picked, forgettable WHERE s.id = picked.id
 RETURNING s.id, s.subject_id, s.wanted, s.written, s.attempts, s.lane, s.remote_id, s.remote_values, s.max_batch,
           s.wanted_since, s.failing_since
 """
 
-_RENEW = """
-UPDATE sync_state SET lease_until = now() + %(seconds)s * interval '1 second'
+_RENEW = f"""
+WITH {FORGETTABLE}
+UPDATE sync_state SET lease_until = now() + %(seconds)s * interval '1 second' FROM forgettable
 WHERE id = ANY(%(ids)s::bigint[]) AND status = 'sending' AND lease = %(lease)s
 """
 
