@@ -7,6 +7,10 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 # Further words for pytest: make unit ARGS="-k signature -x"
 ARGS   ?=
+# The soak of `make chaos`; without SEED it draws one and says which.
+EVENTS  ?= 50000
+KILLS   ?= 100
+MINUTES ?= 10
 
 # The set-up is finished when this file exists; its name holds the sum of all that the set-up depends on,
 # so a changed lock, another branch or a moved folder sets up again.
@@ -23,7 +27,7 @@ unexport PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIRE_HASHES PIP_NO_BINARY PIP_IGNORE_INS
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test unit contract db faults e2e coverage check lint fmt setup lock clean
+.PHONY: help demo up test unit contract db faults chaos e2e bench coverage check lint fmt setup lock clean
 
 ##@ See it
 
@@ -53,8 +57,15 @@ db: $(STAMP) ## Against a real Postgres, started from a wheel
 faults: $(STAMP) ## Kill, cut and flush while events flow
 	@$(PYTEST) tests/faults $(ARGS)
 
+chaos: $(STAMP) ## The soak: kills and faults by the dice, then every promise judged (EVENTS, KILLS, MINUTES, SEED, JSON)
+	@$(BIN)/python -m tests.faults.chaos --events $(EVENTS) --kills $(KILLS) --minutes $(MINUTES) \
+		$(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
+
 e2e: $(STAMP) ## The real processes, from webhook to CRM
 	@$(PYTEST) tests/e2e $(ARGS)
+
+bench: $(STAMP) ## What this machine can do, beside its limits: an hour (QUICK=1, ROWS=accept,live)
+	@$(BIN)/coursewire bench $(if $(ROWS),--only $(ROWS)) $(if $(filter-out 0 no,$(QUICK)),--quick) $(ARGS)
 
 coverage: $(STAMP) ## Every test once more, with the lines nobody reached
 	@$(PYTEST) -n $(JOBS) --dist loadfile --cov --cov-report=term-missing $(ARGS)

@@ -19,17 +19,17 @@ PROBE_TIMEOUT = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Probe:
-    """A sign of life to ask for: a function, or a URL that must answer with a status below 400."""
+    """A sign of life to ask for: a function of the process id, or a URL that must answer with a status below 400."""
 
-    check: Callable[[], bool] | str
+    check: Callable[[int], bool] | str
     interval: float = 5.0  # seconds
     failures: int = 3  # in a row, then the role is restarted
     grace: float = 30.0  # seconds after a start in which it is not asked
 
-    def passes(self) -> bool:
-        """Ask once; anything but a clear yes is a no."""
+    def passes(self, pid: int) -> bool:
+        """Ask once about this process; anything but a clear yes is a no."""
         try:
-            return _answers(self.check) if isinstance(self.check, str) else self.check()
+            return _answers(self.check) if isinstance(self.check, str) else self.check(pid)
         except Exception:  # noqa: BLE001 - whatever goes wrong in a check, it did not pass
             return False
 

@@ -3,6 +3,7 @@
 import base64
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from integration.security.seal import new_key
 from integration.storage import audit
 from tasks import roles
 from tasks.assembly import Assembly, settings, this_process
-from tasks.commands import check, events, parked, person
+from tasks.commands import check, connections, dead, events, parked, person, runs
 from tasks.saying import sentences
 
 app = typer.Typer(
@@ -25,6 +26,9 @@ app = typer.Typer(
 app.add_typer(events.app, name="events")
 app.add_typer(person.app, name="person")
 app.add_typer(parked.app, name="parked")
+app.add_typer(dead.app, name="dead")
+app.add_typer(connections.app, name="connections")
+app.add_typer(runs.app, name="runs")
 app.add_typer(check.app)
 
 Once = Annotated[bool, typer.Option("--once", help="End by itself; exit with 1 if a promise of the story broke.")]
@@ -89,6 +93,25 @@ def demo(*, once: Once = False) -> None:
 
     with sentences():
         raise typer.Exit(run(once=once))
+
+
+@app.command()
+def bench(
+    *,
+    only: Annotated[str, typer.Option(help="Rows to measure, separated by commas; without it, all.")] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes, once each: minutes, not an hour.")] = False,
+    repeat: Annotated[int, typer.Option(min=0, help="How often each row is measured; 0: 3, or 1 with --quick.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of people, orders and kills.")] = 20261121,
+    json: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figures into this SVG file.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where a bar is missed.")] = False,
+) -> None:
+    """Measure this machine: what is accepted, how fast it is in the CRM, and what a kill costs."""
+    from scripts.bench import Asked, run  # noqa: PLC0415 - imports the sandbox, which nothing else needs
+
+    with sentences():
+        asked = Asked(only=only, quick=quick, repeat=repeat, seed=seed, json=json, plot=plot, strict=strict)
+        raise typer.Exit(run(asked))
 
 
 def main() -> None:

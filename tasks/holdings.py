@@ -13,12 +13,14 @@ from integration.delivery.contacts import same_value
 from integration.delivery.flush import CONTACT_KEY
 from integration.errors import NeedsAttention, Reason
 from integration.model.contacts import Projected, Target
+from integration.observability.reasons import about
 from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, why_not
 from integration.pipeline import WRITE_CONTACT
 from integration.security import redact
 from integration.security.seal import KeyRing
 from integration.storage import connections, story, sync_state
 from integration.storage.story import LeftOut, SyncRow, Try
+from tasks.names import PersonName
 from tasks.projection import Projector
 
 TRIES = 5
@@ -69,7 +71,11 @@ class Holdings:
         held = []
         for (name, operation), row in sorted(rows.items()):
             place = self._place(name, states.get(name), row, sources, left_out, person_id)
-            held.append(_held(place, operation, row, tries.get(row.id, []) if row else [], veil, self.now))
+            causes = [
+                WhyNot(veil(cause.happened), about(cause.next, str(PersonName(person_id, name))), cause.fields)
+                for cause in why_not(place, self.now)
+            ]
+            held.append(_held(place, operation, row, tries.get(row.id, []) if row else [], veil, causes))
         return held
 
     def _place(
@@ -114,10 +120,10 @@ class Holdings:
         if row is None or row.remote_values is None:
             return None
         try:
-            values: dict[str, str] = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
+            values = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
         except NeedsAttention:
             return None  # as for the flush, a lost key costs the values and not the person
-        return values
+        return {name: value for name, value in values.items() if value is not None}  # None: a property left out
 
 
 def _line(row: SyncRow) -> Line:
@@ -149,8 +155,9 @@ def _fields(target: Target, row: SyncRow, there: Mapping[str, str] | None) -> li
     ]
 
 
-def _held(place: Place, operation: str, row: SyncRow | None, tries: list[Try], veil: Veil, now: datetime) -> Held:
-    causes = [WhyNot(veil(cause.happened), cause.next, cause.fields) for cause in why_not(place, now)]
+def _held(
+    place: Place, operation: str, row: SyncRow | None, tries: list[Try], veil: Veil, causes: list[WhyNot]
+) -> Held:
     return Held(
         connection=place.connection,
         operation=operation,

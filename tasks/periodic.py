@@ -12,11 +12,12 @@ from integration.errors import Reason
 from integration.model.contacts import CONTACT
 from integration.model.events import Kind
 from integration.pipeline import WRITE_CONTACT
-from integration.storage import audit, inbox, people, sync_state
+from integration.storage import audit, connections, inbox, outlook, people, replays, sync_state
 from integration.storage.sync_state import BACKFILL, Want
 from tasks.app import SYNC, app
 from tasks.assembly import this_process
 from tasks.ringing import ring_connections, ring_failed, ring_inbox
+from tasks.schedule import TICK_SECONDS, tick
 
 SWEEP_SECONDS = 2.0
 """How often the sweeper looks: what a lost ring costs at most, beside QUIET_SECONDS."""
@@ -33,6 +34,7 @@ app.conf.beat_schedule = {
     # `expires`: after a broker outage one tick is enough, not one for every tick missed.
     "sweep": {"task": "periodic.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS * 5}},
     "chain": {"task": "periodic.chain", "schedule": 5.0, "options": {"expires": 25.0}},
+    "schedule": {"task": "periodic.schedule", "schedule": TICK_SECONDS, "options": {"expires": TICK_SECONDS * 2}},
 }
 
 
@@ -46,6 +48,9 @@ def sweep() -> None:
     with assembly.engine.begin() as db:
         # A transaction of its own: rows of people are never waited for while rows of sync_state are held.
         _wake(db, people.due_transitions(db, limit=ROWS))
+    with assembly.engine.begin() as db:
+        connections.end_pauses(db)
+    replays.work(assembly.engine)  # before it is rung for below
     ring_failed("sync.failed", ended, Reason.CRASH_LOOP)
     ring_failed("delivery.failed", given_up, Reason.CRASH_LOOP)
     if _waiting_messages(SYNC) < HIGH_WATER:
@@ -54,7 +59,8 @@ def sweep() -> None:
         for (kind, size), rows in groupby(unrung, key=lambda row: (row.kind, row.max_batch)):
             ring_inbox([(row.id, Kind(kind)) for row in rows], size=size or IDS)
     with assembly.engine.begin() as db:
-        due = [key for key in assembly.flushers if sync_state.due(db, *key, limit=1)]
+        looks = {key: outlook.look(db, *key) for key in assembly.flushers}
+    due = [key for key, look in looks.items() if look.may_call and look.lane is not None]
     for connection, operation in due:
         ring_connections([connection], operation)
 
@@ -64,6 +70,13 @@ def chain() -> None:
     """Seal what the audit log took in since the last time."""
     with this_process().engine.begin() as db:
         audit.seal(db)
+
+
+@shared_task(name="periodic.schedule")
+def schedule() -> None:
+    """Start what is due by the clock, and work on it for a while."""
+    assembly = this_process()
+    tick(assembly.engine, assembly.config)
 
 
 def _wake(db: Connection, ids: list[int]) -> None:

@@ -2,23 +2,27 @@
 
 import ipaddress
 import os
+import socket
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from typing import ParamSpec
 
 import structlog
 
 from integration.config import Config
 from integration.connectors import registry
 from integration.errors import ConfigError
-from integration.observability import logs
+from integration.observability import logs, probe
 from integration.settings import Settings
 from tasks.assembly import Assembly
-from tasks.child import Role
+from tasks.child import Probe, Role
 from tasks.embedded.servers import EmbeddedServers
 from tasks.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
 
 ROLES = ("web", "worker", "beat", "flower")
 
@@ -116,9 +120,54 @@ def roles(settings: Settings) -> list[Role]:
     # The worker is stopped last: what web has just stored may still be worked off, and a call must end. Web gets more
     # than its own 12 s of politeness.
     how = {"worker": (1, 30.0), "web": (0, 15.0)}
+    probes = signs_of_life(settings)
     return [
-        Role(name, [sys.executable, "-m", "tasks.cli", name], environment, *how.get(name, (0, 10.0))) for name in ROLES
+        Role(
+            name,
+            [sys.executable, "-m", "tasks.cli", name],
+            environment,
+            *how.get(name, (0, 10.0)),
+            probe=probes.get(name),
+        )
+        for name in ROLES
     ]
+
+
+def signs_of_life(settings: Settings, *, deaf: float = probe.DEAF_SECONDS) -> dict[str, Probe]:
+    """Return how `up` asks each role whether it works; none for a role whose address is not known.
+
+    `deaf` is for how many seconds a worker may hear nothing.
+    """
+    probes = {}
+    if settings.port:
+        probes["web"] = Probe(f"http://{_here(settings.host)}:{settings.port}/healthz")
+    if settings.flower_port:
+        probes["flower"] = Probe(f"http://{_here(settings.flower_host)}:{settings.flower_port}/healthcheck")
+    if settings.broker_url and settings.database_url:
+        broker, database = settings.broker_url.get_secret_value(), settings.database_url.get_secret_value()
+        host = socket.gethostname()
+        # Four in a row are a minute, in which a canary is sent and heard after any outage. And before it has run for
+        # as long as it may be deaf, nothing can be held against it.
+        probes["worker"] = Probe(
+            lambda pid: _well(probe.ask_worker, database, broker, host, pid, allowed=deaf),
+            interval=15,
+            failures=4,
+            grace=deaf,
+        )
+        probes["beat"] = Probe(lambda _: _well(probe.ask_beat, broker, host), interval=30, grace=60)
+    return probes
+
+
+def _well(ask: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> bool:
+    """Say whether it is well, as far as can be known while broker or Postgres is away. Raises Unhealthy."""
+    with suppress(probe.Away):
+        ask(*args, **kwargs)
+    return True
+
+
+def _here(host: str) -> str:
+    """Return where this machine reaches what listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
 def _begin(assembly: Assembly, role: str) -> None:

@@ -55,12 +55,13 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Everything about one person."""
+    """Everything about one person; `dead_nearby` events of the systems that know them are dead, whosever they are."""
 
     who: Who
     received: list[Event]
     counts: list[Count]
     waiting: list[Event]
+    dead_nearby: int
     decided: list[Decided]
     rule_set: int
     written: list[Held]
@@ -101,6 +102,7 @@ class Teller:
             received=[veiled(event, veil) for event in known],
             counts=received.counts_of_person(self.db, row.id),
             waiting=[veiled(event, veil) for event in waiting],
+            dead_nearby=received.dead_from(self.db, sources),
             decided=[
                 Decided(
                     s.connection,

@@ -163,7 +163,7 @@ class Supervisor:
         failed = 0
         while not self._hurry.wait(probe.interval):
             process = child.process
-            if process is None or time.monotonic() - child.started < probe.grace or probe.passes():
+            if process is None or time.monotonic() - child.started < probe.grace or probe.passes(process.pid):
                 failed = 0
                 continue
             failed += 1

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from integration.enqueue import Publisher
 from integration.observability import books
+from integration.settings import Settings
 from integration.webhook.app import Endpoint, create_app
 from integration.webhook.intake import Intake
 from integration.webhook.protocol import BoundedProtocol
@@ -35,11 +36,16 @@ def send(app: celery.Celery, name: str, arguments: list[object]) -> None:
 
 
 def serve(assembly: Assembly) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    """Serve the endpoint until SIGTERM or SIGINT, then finish what is under way."""
+    listen(build(assembly), assembly.settings)
+
+
+def listen(application: Starlette, settings: Settings) -> None:
+    """Serve an application the way the endpoint is served; the benchmark serves an empty one."""
     uvicorn.run(
-        build(assembly),
-        host=assembly.settings.host,
-        port=assembly.settings.port,
+        application,
+        host=settings.host,
+        port=settings.port,
         http=BoundedProtocol,
         ws="none",
         log_config=None,

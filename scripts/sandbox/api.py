@@ -1,8 +1,10 @@
 """The HTTP face of the portal: a call is logged, authenticated, counted, perhaps made to fail, answered."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any
 
 import orjson
@@ -119,8 +121,10 @@ class Operation:
             if fault.kind == "token_expired":
                 raise Refusal(401, "EXPIRED_AUTHENTICATION", "The access token is expired.")
             if fault.kind == "rate_limited":
-                headers["Retry-After"] = str(fault.retry_after)
-                raise Refusal(429, "RATE_LIMITS", "You have reached your ten_secondly_rolling limit.")
+                headers.update(_retry_after(fault))
+                raise Refusal(429, "RATE_LIMITS", f"You have reached your {fault.policy.lower()} limit.")
+            if fault.kind == "refuse_batch" and fault.word.encode() in raw:
+                raise Refusal(400, "VALIDATION_ERROR", "Something in this batch is not as it must be.")
             if fault.kind == "error":
                 raise Refusal(fault.status, "INTERNAL_ERROR", "The service is having a bad moment.")
             if fault.kind == "hang":
@@ -155,6 +159,13 @@ def create_app(account: Account) -> Starlette:
     app.state.account = account
     account.thawed.set()
     return app
+
+
+def _retry_after(fault: Fault) -> dict[str, str]:
+    if fault.retry_after is None:
+        return {}
+    moment = formatdate(math.ceil(time.time()) + fault.retry_after, usegmt=True)
+    return {"Retry-After": moment if fault.as_date else str(fault.retry_after)}
 
 
 def _parsed(request: Request, raw: bytes) -> dict[str, Any]:

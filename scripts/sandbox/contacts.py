@@ -16,7 +16,7 @@ FIRST_ID = 501
 class Contact:
     """One contact record with what was ever written to it."""
 
-    __slots__ = ("archived", "created_ms", "history", "id", "properties", "updated_ms", "writes")
+    __slots__ = ("archived", "created_ms", "history", "id", "properties", "traces", "updated_ms", "writes")
 
     def __init__(self, number: int, now_ms: int) -> None:
         self.id = str(number)
@@ -30,6 +30,7 @@ class Contact:
             "lastmodifieddate": stamp,
         }
         self.history: dict[str, list[tuple[int, str, int]]] = {}
+        self.traces: list[tuple[int, str]] = []  # number of the call and trace id of each write, in order
 
     @property
     def secondary_emails(self) -> list[str]:
@@ -71,6 +72,7 @@ class Contact:
                 for name, entries in self.history.items()
             },
             "writes": self.writes,
+            "traces": self.traces,
             "archived": self.archived,
         }
 

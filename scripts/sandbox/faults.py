@@ -18,20 +18,27 @@ FaultKind = Literal[
     "drip",  # processed, the body trickles out over `seconds`
     "malformed",  # processed, the body is cut JSON
     "token_expired",  # 401, not processed
+    "refuse_batch",  # 400 that names no record, not processed, where `word` stands in the body; else all is well
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way a call goes wrong; `probability` and `times` matter for chances, not for scripts."""
+    """One way a call goes wrong; `probability` and `times` matter for chances, not for scripts.
+
+    Of a 429: `retry_after` in seconds (None: not said), written as a date where `as_date`, and the `policy` it names.
+    """
 
     kind: FaultKind
     probability: float = 1.0
     times: int | None = None
     operations: tuple[str, ...] = ()
     status: int = 503
-    retry_after: int = 1
+    retry_after: int | None = 1
+    as_date: bool = False
+    policy: str = "TEN_SECONDLY_ROLLING"
     seconds: float = 5.0
+    word: str = ""
 
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> "Fault":

@@ -237,6 +237,7 @@ class Portal:
         now = now_ms()
         contact = change.contact or self.contacts.add(now)
         self.contacts.write(contact, change.values, now, call)
+        contact.traces.append((call, change.trace_id or ""))
         answer = contact.document(dict.fromkeys(("email", *change.shown)))
         answer["new"] = change.contact is None
         if self.options.echo_trace_id and change.trace_id:

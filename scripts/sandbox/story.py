@@ -32,16 +32,16 @@ class Story:
     odd: dict[str, Delivery] = field(default_factory=dict)
 
 
-def tell(seed: int = 7, now: datetime | None = None, learners: int = 200) -> Story:
-    """Write the story as seen at `now` (default: this minute)."""
+def tell(seed: int = 7, now: datetime | None = None, learners: int = 200, first: int = 0) -> Story:
+    """Write the story as seen at `now` (default: this minute); `first` numbers the learners of a further story."""
     moment = now or datetime.now(UTC).replace(second=0, microsecond=0)
     dice = random.Random(seed)
-    people = [_learner(n, dice) for n in range(learners)]
-    namesake = Learner("u-9001", people[0].email, "Another Person")
+    people = [_learner(n, dice) for n in range(first, first + learners)]
+    namesake = Learner(f"u-{first + max(9000, learners) + 1}", people[0].email, "Another Person")
     told: list[Delivery] = []
     for person in [*people, namesake]:
         told += _Chapter(person, dice, moment).deliveries()
-    odd = _oddities(people, moment)
+    odd = _oddities(people, moment, f"u-{first + max(9000, learners) + 2}")
     told = [replace(one, webhook_id=f"msg_{seed}_{n:05d}") for n, one in enumerate(told)]
     odd = {name: replace(one, webhook_id=f"msg_{seed}_{name}") for name, one in odd.items()}
     again = [one for one in told if dice.random() < RESENT]
@@ -154,10 +154,10 @@ def _contact(learner: Learner, dice: random.Random) -> dict[str, str]:
     }
 
 
-def _oddities(people: list[Learner], now: datetime) -> dict[str, Delivery]:
+def _oddities(people: list[Learner], now: datetime, stranger_id: str) -> dict[str, Delivery]:
     """The deliveries that must end in a reason, not in a field."""
     yesterday = now - timedelta(days=1)
-    stranger = Learner("u-9002", "not-an-email", "No Address")
+    stranger = Learner(stranger_id, "not-an-email", "No Address")
     hostile = Course("demo-101\0'; --", "Poison")
     return {
         "bad_email": compose("course.completed", stranger, COURSES[1], occurred_at=yesterday, passed=True),

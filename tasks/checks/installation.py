@@ -10,13 +10,13 @@ from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.security.seal import KeyRing
 from tasks.assembly import Assembly, settings
-from tasks.checks import servers
+from tasks.checks import limits, servers
 from tasks.checks.answers import Level, Line, begin
 from tasks.saying import count, wrong_settings
 
 
 def run() -> Iterator[Line]:
-    """Ask everything at once and yield the answers in order: settings, keys, database, broker, each connection."""
+    """Ask everything at once and yield the answers in order: settings, keys, database, broker, budget, connections."""
     try:
         process = Assembly(settings())
     except ValidationError as error:
@@ -31,6 +31,7 @@ def run() -> Iterator[Line]:
     answers = [
         begin("database", partial(servers.database, process, ring, named)),
         begin("broker", partial(servers.broker, process)),
+        begin("budget", partial(limits.counting, process)),
         *(begin(name, partial(_connection, one)) for name, one in named.items()),
     ]
     for answer in answers:

@@ -1,12 +1,13 @@
 """Database and broker: do they answer, and are they set up as this version needs them?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 
 import redis
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from integration.config import ConnectionConfig
 from integration.errors import ConfigError, CoursewireError
 from integration.observability.reasons import words
 from integration.observability.whynot import moment
@@ -15,13 +16,14 @@ from integration.storage import connections, index_keys
 from integration.storage.base import engine_for
 from mappings import store
 from tasks.assembly import Assembly
+from tasks.checks import limits
 from tasks.checks.answers import Line
 
 BROKER_SECONDS = 3
 
 
-def database(process: Assembly, ring: KeyRing | None, named: Iterable[str]) -> list[Line]:
-    """Ask Postgres for its schema, rules, look-up keys and the state of the connections `named`; changes nothing."""
+def database(process: Assembly, ring: KeyRing | None, named: Mapping[str, ConnectionConfig]) -> list[Line]:
+    """Ask Postgres for schema, rules, look-up keys, and how the connections `named` are; changes nothing."""
     about = "database"
     try:
         engine = engine_for(process.database_url, pool_size=1, application="coursewire check")
@@ -36,7 +38,7 @@ def database(process: Assembly, ring: KeyRing | None, named: Iterable[str]) -> l
             schema = _schema(db)
             lines.append(schema)
             if schema.level == "ok":
-                lines += [_rules(db), *_index_keys(db, ring), *_states(db, named)]
+                lines += [_rules(db), *_index_keys(db, ring), *_states(db, named), *limits.today(db, named)]
     except (OperationalError, TimeoutError) as error:
         reason = _first_line(error)
         lines.append(Line("failed", about, f"PostgreSQL does not answer: {reason}", "See COURSEWIRE_DATABASE_URL."))
@@ -92,7 +94,8 @@ def _states(db: Connection, named: Iterable[str]) -> list[Line]:
         if one.status == "broken":
             lines.append(Line("failed", one.name, f"the connection is broken.{said}", advice))
         elif one.status in ("paused", "removed"):
-            lines.append(Line("warning", one.name, f"the connection is {one.status}", "Resume it when it is time."))
+            advice = f"Run `coursewire connections resume {one.name}` when it is time."
+            lines.append(Line("warning", one.name, f"the connection is {one.status}", advice))
         elif one.paused_until and one.paused_until > now:
             rests = f"the connection rests until {moment(one.paused_until)}.{said}"
             lines.append(Line("warning", one.name, rests, advice))

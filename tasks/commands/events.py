@@ -1,27 +1,24 @@
 """`coursewire events`: what was received, and what became of it."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
-import orjson
 import typer
 from sqlalchemy import Connection
 
-from integration.errors import Reason
 from integration.observability.reasons import words
-from integration.storage import audit, connections, inbox, received
+from integration.storage import connections, inbox, received
 from integration.storage.received import Chosen, Count, Event
 from integration.storage.tables import INBOX_STATES
-from tasks.actor import actor
+from tasks import payload
 from tasks.assembly import Assembly, this_process
+from tasks.commands.options import ALWAYS, AsJson, back_to, reason_code, time_span
 from tasks.holdings import Held, Holdings
-from tasks.saying import count, no, plain, quiet, say, say_json, say_table, sentences, span
+from tasks.names import parse_event
+from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 from tasks.story import veiled
 
 app = typer.Typer(help="Show what was received and what became of it.", no_args_is_help=True, rich_markup_mode=None)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
-ALWAYS = "all"
 
 
 def _status(value: str | None) -> str | None:
@@ -30,24 +27,12 @@ def _status(value: str | None) -> str | None:
     return value
 
 
-def _reason(value: str | None) -> str | None:
-    if value is not None and value not in set(Reason):
-        raise typer.BadParameter(f"{value!r} is no reason; docs/reasons.md lists them.")
-    return value
-
-
-def _since(value: str) -> str:
-    if value != ALWAYS:
-        span(value)
-    return value
-
-
 @app.command("list")
 def show_list(
     status: Annotated[str | None, typer.Option(help="Show only events in this status.", callback=_status)] = None,
     connection: Annotated[str | None, typer.Option(help="Show only events from this connection.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Show only events with this reason.", callback=_reason)] = None,
-    since: Annotated[str, typer.Option(help="Go back this far: 30m, 24h, 7d, or all.", callback=_since)] = "24h",
+    reason: Annotated[str | None, typer.Option(help="Show only events with this reason.", callback=reason_code)] = None,
+    since: Annotated[str, typer.Option(help="Go back this far: 30m, 24h, 7d, or all.", callback=time_span)] = "24h",
     limit: Annotated[int, typer.Option(help="Show at most this many events.", min=1, max=10_000)] = 50,
     sender_id: Annotated[
         str | None, typer.Option("--id", help="Show what came under this id of the sender, however old.")
@@ -62,8 +47,7 @@ def show_list(
         if sender_id is not None:
             _show_one_id(process, sender_id, as_json=as_json)
             return
-        back = None if since == ALWAYS else datetime.now(UTC) - span(since)
-        chosen = Chosen(status, connection, reason, back)
+        chosen = Chosen(status, connection, reason, back_to(since))
         with process.engine.begin() as db:
             events = [veiled(event) for event in received.events(db, chosen, limit=limit)]
             counts = received.counts(db, chosen)
@@ -79,29 +63,34 @@ def show_list(
 
 @app.command("show")
 def show_one(
-    event_id: Annotated[int, typer.Argument(help="The number of the event, as `events list` prints it.")],
+    which: Annotated[
+        str, typer.Argument(metavar="ID", help="The event: its number as `events list` prints it, or event:17.")
+    ],
     *,
-    payload: Annotated[
-        bool, typer.Option("--payload", help="Open the sealed payload too; who read it is written to the audit log.")
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Open the sealed payload too; who read it is written to the audit log.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show one event: its row, its facts, and what became of it in each system."""
     quiet()
+    number = parse_event(which).id
     with sentences():
         process = this_process()
         with process.engine.begin() as db:
-            found = received.by_id(db, [event_id])
+            found = received.by_id(db, [number])
             if not found:
-                raise no(f"There is no event {event_id}; it never was, or its row was purged.")
+                raise no(f"There is no event {number}; it never was, or its row was purged.")
             event = found[0]
             facts = received.facts(db, event) if event.person_id is not None else []
             systems = _systems(db, process, event)
-            body = _open(db, process, event) if payload else None
+            opened = payload.reveal(db, process.ring, event) if reveal else None
+            if reveal and opened is None:
+                raise no(f"The payload of event {number} was purged.")
     event = veiled(event)
     if as_json:
         said: dict[str, Any] = {"event": event, "facts": facts, "systems": systems}
-        say_json(said | {"payload": _parsed(body)} if payload and body is not None else said)
+        say_json(said | payload.as_json(opened) if opened else said)
         return
     _describe(event)
     if facts:
@@ -112,9 +101,8 @@ def show_one(
         say("\nIn each system")
     for held in systems:
         _became(event, held)
-    if body is not None:
-        say("\nPayload")
-        say(_readable(body))
+    if opened is not None:
+        payload.say_all(opened)
 
 
 def _show_one_id(process: Assembly, sender_id: str, *, as_json: bool) -> None:
@@ -140,23 +128,6 @@ def _systems(db: Connection, process: Assembly, event: Event) -> list[Held]:
         return []
     holdings = Holdings(db, process.config, process.ring)
     return holdings.of(event.person_id, {event.connection}, version=event.person_version)
-
-
-def _open(db: Connection, process: Assembly, event: Event) -> bytes:
-    """Return the payload in clear; that it was read is committed before anybody sees it."""
-    sealed = received.payload(db, event.id)
-    if sealed is None:
-        raise no(f"The payload of event {event.id} was purged.")
-    body = process.ring.open(sealed, inbox.payload_context(event.connection, event.request_id))
-    audit.append(
-        db,
-        actor=actor(),
-        action="payload.read",
-        outcome="shown",
-        connection=event.connection,
-        subject=("inbox", event.id),
-    )
-    return body
 
 
 def _table(events: list[Event]) -> None:
@@ -186,7 +157,7 @@ def _describe(event: Event) -> None:
         ("attempts", event.attempts),
         ("origin", event.origin),
         ("request", event.request_id),
-        ("payload", "kept, sealed" if event.has_payload else "purged"),
+        ("payload", payload.kept(event)),
     ]
     for name, value in rows:
         if value is not None:
@@ -206,18 +177,3 @@ def _became(event: Event, held: Held) -> None:
         say(f"  {cause}")
     rows = [(t.started_at, t.outcome, t.reason, t.version, ", ".join(t.fields), t.detail) for t in held.tries]
     say_table(["tried (UTC)", "outcome", "reason", "version", "fields", "detail"], rows, indent=4)
-
-
-def _parsed(body: bytes | None) -> object:
-    """Return a payload as JSON where it is some, else as text."""
-    try:
-        return orjson.loads(body or b"")
-    except orjson.JSONDecodeError:
-        return (body or b"").decode("utf-8", "backslashreplace")
-
-
-def _readable(body: bytes) -> str:
-    parsed = _parsed(body)
-    if isinstance(parsed, str):
-        return plain(parsed)
-    return orjson.dumps(parsed, option=orjson.OPT_INDENT_2).decode()

@@ -1,6 +1,7 @@
 """`coursewire parked`: what waits for a person's decision, and the decision."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Annotated
@@ -10,14 +11,18 @@ from sqlalchemy import Connection
 
 from integration import decisions
 from integration.decisions import CannotDecide, Decided, Question
-from integration.errors import ConfigError
-from integration.model.events import Kind
 from integration.observability.reasons import words
 from integration.security import redact
-from integration.storage import parked
+from integration.storage import parked, replays
+from integration.storage.dead import Chosen
 from integration.storage.parked import ParkedLearner, ParkedPerson
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
+from tasks.commands import replaying
+from tasks.commands.evidence import Evidence, find_event, find_person, of_event, of_person, say_evidence
+from tasks.commands.options import ALWAYS, AsJson, ByConnection, ByKind, Yes, back_to, kinds, reason_code, time_span
+from tasks.commands.ring import ring, ring_back
+from tasks.names import EventName, PersonName, parse
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 
 app = typer.Typer(help="Show what waits for a decision, and decide.", no_args_is_help=True, rich_markup_mode=None)
@@ -25,11 +30,16 @@ app = typer.Typer(help="Show what waits for a decision, and decide.", no_args_is
 Decide = Callable[[Connection], Decided]
 
 
+def _known(value: str) -> str:
+    reason_code(value)
+    return value
+
+
 @app.command("list")
 def show_list(
     limit: Annotated[int, typer.Option(help="Show at most this many of each reason.", min=1, max=10_000)] = 20,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what is parked, by reason: events whose learner is in doubt, and people some system cannot take."""
     quiet()
@@ -41,20 +51,43 @@ def show_list(
         return
     for (connection, reason, total), rows in _grouped(learners):
         _headline(f"{count(total, 'event')} from {connection}", reason)
-        lines = [(one.id, one.events, one.since, one.detail) for one in rows if isinstance(one, ParkedLearner)]
+        lines = [(_name(one), one.events, one.since, one.detail) for one in rows if isinstance(one, ParkedLearner)]
         say_table(["event", "events of the learner", "since (UTC)", "evidence"], lines, indent=2)
     for (connection, reason, total), rows in _grouped(people):
         _headline(f"{total} {'person' if total == 1 else 'people'} in {connection}", reason)
         shown = [one for one in rows if isinstance(one, ParkedPerson)]
-        waits = [(f"#{one.person_id}", one.since, one.not_before, one.detail) for one in shown]
+        waits = [(_name(one), one.since, one.not_before, one.detail) for one in shown]
         say_table(["person", "since (UTC)", "looked at again (UTC)", "evidence"], waits, indent=2)
     if not learners and not people:
         say("Nothing is parked.")
 
 
+@app.command("show")
+def show(
+    which: Annotated[str, typer.Argument(metavar="ID", help="What is parked: event:17, or person:45@crm.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything known of one thing that is parked: the evidence, its tries, and what waits behind it."""
+    quiet()
+    name = parse(which)
+    with sentences():
+        process = this_process()
+        with process.engine.begin() as db:
+            if isinstance(name, PersonName):
+                found = [of_person(db, name, row) for row in find_person(db, name, "parked")]
+            else:
+                found = [_with_learner(db, process, name, of_event(db, find_event(db, name, "parked")))]
+    if as_json:
+        say_json({"parked": found})
+        return
+    for evidence in found:
+        say_evidence(evidence)
+
+
 @app.command("resolve")
 def resolve(
-    inbox_id: Annotated[int, typer.Argument(help="The number of the parked event, as `parked list` prints it.")],
+    which: Annotated[str, typer.Argument(metavar="ID", help="What is parked: event:17, or person:45@crm.")],
     person: Annotated[
         int | None, typer.Option("--person", help="Say that the learner is the person of this number.", min=1)
     ] = None,
@@ -63,15 +96,22 @@ def resolve(
         bool, typer.Option("--new-person", help="Say that the learner is somebody new, without the e-mail in dispute.")
     ] = False,
     release: Annotated[
-        bool, typer.Option("--release", help="Let the event go on as it is, because its cause is gone or accepted.")
+        bool, typer.Option("--release", help="Let it go on as it is, because its cause is gone or accepted.")
     ] = False,
     ignore: Annotated[bool, typer.Option("--ignore", help="End this one event without applying it.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    yes: Yes = False,
 ) -> None:
-    """Decide about a parked event; shows what the decision releases, and asks."""
+    """Decide about a parked event, or have a parked person looked at again now; shows what it releases, and asks."""
     quiet()
+    name = parse(which)
+    if isinstance(name, PersonName):
+        if person is not None or new_person or ignore:
+            raise typer.BadParameter("A parked person can only be looked at again; leave the other options out.")
+        _look_again(name, yes=yes)
+        return
     if sum((person is not None, new_person, release, ignore)) != 1:
         raise typer.BadParameter("Give exactly one of --person, --new-person, --release and --ignore.")
+    inbox_id = name.id
     with sentences():
         process = this_process()
         try:
@@ -86,9 +126,63 @@ def resolve(
                 decided = decide(db)
         except CannotDecide as error:
             raise no(str(error)) from None
-        _ring(decided)
+        ring(decided.released)
     said = f"Person #{decided.person_id}. " if decided.person_id is not None else ""
     say(f"Done. {said}Events released: {len(decided.released)}.")
+
+
+@app.command("release")
+def release_many(
+    reason: Annotated[
+        str, typer.Option(help="Take what is parked for this reason, because it is gone or accepted.", callback=_known)
+    ],
+    connection: ByConnection = None,
+    kind: ByKind = None,
+    since: Annotated[
+        str, typer.Option(help="Take only what was parked within this time: 30m, 24h, 7d, or all.", callback=time_span)
+    ] = ALWAYS,
+    rate: replaying.Rate = f"{replays.RATE}/min",
+    *,
+    detach: replaying.Detach = False,
+    yes: Yes = False,
+) -> None:
+    """Let everything go on that is parked for one reason, in slices and behind all live news.
+
+    For example after a route was changed from hold to create, or a connection is in the connections file again.
+    """
+    quiet()
+    pace = replaying.rows_a_minute(rate)
+    with sentences():
+        chosen = Chosen("parked", connection, reason, back_to(since))
+        replaying.begin(this_process(), chosen, kinds(kind), rate=pace, detach=detach, yes=yes)
+
+
+def _look_again(name: PersonName, *, yes: bool) -> None:
+    with sentences():
+        process = this_process()
+        try:
+            with process.engine.begin() as db:
+                for row in find_person(db, name, "parked"):
+                    say_evidence(of_person(db, name, row))
+            if not yes:
+                typer.confirm("Look at this person again now?", abort=True)
+            with process.engine.begin() as db:
+                done = decisions.look_again(db, name.person, name.connection, actor=actor())
+        except CannotDecide as error:
+            raise no(str(error)) from None
+        ring_back(done)
+    say(f"Done. What becomes of it: `coursewire person show {name.person}`.")
+
+
+def _with_learner(db: Connection, process: Assembly, name: EventName, evidence: Evidence) -> Evidence:
+    """Return the evidence with whom the event is about, and what a decision about them would release."""
+    try:
+        question = _question(db, process, name.id)
+    except CannotDecide as error:
+        return replace(evidence, about=evidence.about | {"learner": str(error)})
+    learner = f"{redact.text(question.link[1])} of {question.link[0]}" if question.link else None
+    behind = [str(EventName(one.id)) for one in question.oldest if one.id != name.id]
+    return replace(evidence, about=evidence.about | {"learner": learner}, waiting=question.number - 1, oldest=behind)
 
 
 def _question(db: Connection, process: Assembly, inbox_id: int) -> Question:
@@ -116,24 +210,12 @@ def _decision(
 
 def _preview(question: Question, sentence: str) -> None:
     say(sentence)
-    rows = [(e.id, e.received_at, e.connection, e.kind, e.reason, _veiled(e.detail)) for e in question.oldest]
+    rows = [
+        (EventName(e.id), e.received_at, e.connection, e.kind, e.reason, _veiled(e.detail)) for e in question.oldest
+    ]
     say_table(["event", "received (UTC)", "connection", "kind", "parked for", "evidence"], rows, indent=2)
     if question.number > len(rows):
         say(f"  and {question.number - len(rows)} more")
-
-
-def _ring(decided: Decided) -> None:
-    """Tell the workers; one that cannot be told finds out from the sweeper within seconds."""
-    if not decided.released:
-        return
-    try:
-        from tasks import app as celery_app  # noqa: PLC0415 - Celery is slow to import
-        from tasks.ringing import ring_inbox  # noqa: PLC0415
-
-        assert celery_app  # noqa: S101 - makes it the app that rings
-        ring_inbox([(row_id, Kind(kind)) for row_id, kind in decided.released])
-    except ConfigError:
-        say("The workers could not be told, because no broker is set; they find it when they run.")
 
 
 def _headline(what: str, reason: str | None) -> None:
@@ -153,9 +235,14 @@ def _groups(rows: Sequence[ParkedLearner | ParkedPerson]) -> list[dict[str, obje
     groups: list[dict[str, object]] = []
     for (connection, reason, total), found in _grouped(rows):
         known = words(reason)
-        group: dict[str, object] = {"connection": connection, "reason": reason, "count": total, "waiting": found}
+        waiting = [one._asdict() | {"id": _name(one)} for one in found]
+        group: dict[str, object] = {"connection": connection, "reason": reason, "count": total, "waiting": waiting}
         groups.append(group | {"happened": known.happened, "next": known.next} if known else group)
     return groups
+
+
+def _name(one: ParkedLearner | ParkedPerson) -> str:
+    return str(EventName(one.id) if isinstance(one, ParkedLearner) else PersonName(one.person_id, one.connection))
 
 
 def _veiled(detail: str | None) -> str | None:

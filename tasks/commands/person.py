@@ -115,7 +115,10 @@ def _unknown(teller: Teller, sentence: str, park_keys: list[bytes]) -> NoReturn:
             f"and decide with `coursewire parked resolve {waiting[0].id}`."
         )
     else:
-        sentence += " No event has come for it, or it is still on its way: see `coursewire events list`."
+        sentence += (
+            " No event has come for it, or it is still on its way (`coursewire events list`), "
+            "or it is dead: `coursewire dead list --about EMAIL` finds it by an e-mail or user id."
+        )
     raise no(sentence)
 
 
@@ -148,6 +151,9 @@ def _received(told: Story) -> None:
         for e in [*told.waiting, *told.received]
     ]
     say_table(["id", "received (UTC)", "connection", "kind", "status", "reason", "detail"], rows, indent=2)
+    if told.dead_nearby:
+        dead = count(told.dead_nearby, "dead event")
+        say(f"  {dead} of the same sender may be theirs as well: `coursewire dead list --about EMAIL` looks.")
     for one in told.counts:
         known = words(one.reason)
         if one.status != "done" and known:

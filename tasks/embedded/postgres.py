@@ -24,15 +24,15 @@ LEFTOVER_TIMEOUT = 10.0  # seconds for processes of a killed server to notice an
 DATABASE = "coursewire"
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "max_connections": "100",
+    "unix_socket_directories": "",  # a folder of ours may be too deep for the name of a socket
+    "max_connections": "100",  # a worker takes its threads and four, web ten
     "max_locks_per_transaction": "256",  # a batch holds up to 200 advisory locks while it decides who is who
-    "shared_buffers": "128MB",
-    "fsync": "on",
+    "shared_buffers": "128MB",  # the queues and their indexes stay in memory, on a small machine too
+    "fsync": "on",  # with the next two: what was answered with 202 is on disk
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    "max_wal_size": "1GB",
-    "jit": "off",
+    "max_wal_size": "1GB",  # a burst is not slowed down by checkpoints
+    "jit": "off",  # statements of milliseconds would wait for a compiler
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",

@@ -103,12 +103,12 @@ class ValkeyServer(Server):
             "requirepass": self._password,
             "daemonize": "no",
             "dir": str(self._home),
-            "save": "",
+            "save": "",  # the log below is enough
             "appendonly": "yes",
-            "appendfsync": "everysec" if self._durable else "no",
+            "appendfsync": "everysec" if self._durable else "no",  # a second of rings may be lost: the sweeper rings
             "aof-load-truncated": "yes",
-            "maxmemory": "256mb",
-            "maxmemory-policy": "noeviction",
+            "maxmemory": "256mb",  # hundreds of thousands of rings; when it is full they are refused, and rung later
+            "maxmemory-policy": "noeviction",  # any other policy deletes queues without a word
         }
         return "".join(f"{key} {_quoted(value)}\n" for key, value in settings.items())
 

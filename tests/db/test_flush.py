@@ -78,6 +78,12 @@ def make(engine: Engine, keyring: KeyRing, crm: HubSpotSandbox) -> Make:
     return build
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave every pause to the test, which says when it is over."""
+    monkeypatch.setattr(policy, "SHORT_PAUSE", 0.1)
+
+
 def people(count: int, **data: Any) -> list[dict[str, Any]]:
     """Return one completion each of `count` learners."""
     return [event(user=f"u-{n}", email=f"u{n}@example.com", **data) for n in range(count)]

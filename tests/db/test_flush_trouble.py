@@ -17,16 +17,10 @@ from integration.storage import breakers, sync_state
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tests.db.conftest import Put, event
-from tests.db.test_flush import Make, crm, hurry, make, people, portal, states, sync
+from tests.db.test_flush import Make, crm, hurry, make, no_waiting, people, portal, states, sync
 from tests.db.test_pipeline import rows
 
-__all__ = ["crm", "make", "portal"]  # fixtures
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave every pause to the test, which says when it is over."""
-    monkeypatch.setattr(policy, "SHORT_PAUSE", 0.1)
+__all__ = ["crm", "make", "no_waiting", "portal"]  # fixtures
 
 
 class Failing:

@@ -2,115 +2,20 @@
 
 import base64
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
-from uuid import uuid4
 
-import psycopg
 import pytest
 from sqlalchemy import Engine
 from typer.main import get_command
 
-from integration import config as connections_file
-from integration.connectors import registry
 from integration.pipeline import Pipeline
-from integration.security.seal import IndexKeys, KeyRing, new_key
-from integration.storage import audit, connections, inbox
-from scripts.sandbox.hubspot import HubSpotSandbox
+from integration.security.seal import new_key
+from integration.storage import audit, connections
 from tasks.cli import app
 from tasks.embedded.servers import EmbeddedServers
-from tests.db.conftest import event
-from tests.processes import environment, frozen, write_connections
-
-Run = Callable[..., CompletedProcess[str]]
-ADA = ("ada@example.com", "Ada Byron")
-
-
-@pytest.fixture(scope="module")
-def portal() -> Iterator[HubSpotSandbox]:
-    """A sandbox CRM with the properties that Coursewire writes."""
-    with HubSpotSandbox(token="sandbox-token", products="alpha") as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def folder(tmp_path: Path, portal: HubSpotSandbox) -> Path:
-    """A folder with a connections file: one LMS, and the sandbox CRM."""
-    return write_connections(tmp_path, portal.url).parent
-
-
-@pytest.fixture
-def run(folder: Path, database_url: str, master_keys: str, servers: EmbeddedServers) -> Run:
-    """Run a `coursewire` command to its end; keyword arguments are settings."""
-    ours = {"database_url": database_url, "broker_url": servers.broker_url, "master_keys": master_keys}
-
-    def command(*words: str, typed: str = "", **settings: str) -> CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tasks.cli", *words],
-            env=environment(folder, **(ours | settings)),
-            cwd=folder,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return command
-
-
-@pytest.fixture
-def pipeline(folder: Path, engine: Engine, keyring: KeyRing, keys: IndexKeys) -> Pipeline:
-    """The pipeline of a worker on the same connections file."""
-    config = connections_file.load(folder / "coursewire.yaml")
-    academy = registry.inbound(config.connections["academy"])
-    assert academy is not None
-    return Pipeline(engine, config, {"academy": academy}, keyring, keys, lambda _: pytest.fail("nothing is nightly"))
-
-
-@pytest.fixture
-def fed(pipeline: Pipeline, keyring: KeyRing, database_url: str) -> list[int]:
-    """Ada's completion (1) is done; two of u-2 came with her e-mail (2, 3) and are parked; one (4) is of no type."""
-    bodies = [
-        event(email=ADA[0], name=ADA[1], score=92.5, passed=True),
-        event(user="u-2", email=ADA[0], course="two"),
-        event(user="u-2", email=ADA[0], course="three"),
-        event("no.such.type"),
-    ]
-    raws = [json.dumps(body).encode() for body in bodies]
-    request = f"req_{uuid4().hex[:8]}"
-    values: dict[str, Any] = {
-        "connection": ["academy"] * len(raws),
-        "key": [inbox.key_of(f"msg_{number}") for number in range(1, 1 + len(raws))],
-        "body_hash": [inbox.hash_of(raw) for raw in raws],
-        "kind": ["completion"] * len(raws),
-        "payload": [keyring.seal(raw, inbox.payload_context("academy", request)) for raw in raws],
-        "request_id": [request] * len(raws),
-        "status": "received",
-        "reason": None,
-    }
-    with psycopg.connect(database_url, autocommit=True) as db:
-        ids = sorted(row[2] for row in db.execute(inbox.STORE, values).fetchall())
-    for inbox_id in ids:
-        pipeline.sync("completion", [inbox_id])
-    return ids
-
-
-def names_nobody(done: CompletedProcess[str]) -> bool:
-    """Whether neither output holds Ada's name or address."""
-    said = (done.stdout + done.stderr).lower()
-    return "ada@" not in said and "byron" not in said
-
-
-def audited(engine: Engine) -> list[tuple[str, str]]:
-    """Who did what, as the audit log has it; writes of a worker left out."""
-    with engine.begin() as db:
-        found = db.exec_driver_sql("SELECT actor, action FROM audit WHERE actor <> 'coursewire' ORDER BY id")
-        return [(row.actor, row.action) for row in found]
+from tests.e2e.conftest import ADA, Run, audited, names_nobody
+from tests.processes import frozen
 
 
 def test_events_list_shows_what_came_and_counts_it(run: Run, fed: list[int]) -> None:
@@ -148,7 +53,7 @@ def test_opening_a_payload_is_audited(run: Run, fed: list[int], engine: Engine) 
     """Who reads what a sender sent is on record, and who does not ask for it sees nothing of it."""
     assert names_nobody(run("events", "show", str(fed[0]), "--json"))
     assert audited(engine) == []
-    opened = run("events", "show", str(fed[0]), "--payload", "--json")
+    opened = run("events", "show", str(fed[0]), "--reveal", "--json")
     assert json.loads(opened.stdout)["payload"]["data"]["learner"]["email"] == ADA[0]
     ((actor, action),) = audited(engine)
     assert actor.startswith("user:")
@@ -195,7 +100,11 @@ def test_parked_is_listed_and_resolved(run: Run, fed: list[int], pipeline: Pipel
     """From the list to the decision: shown before, asked, done, audited, and the events go on."""
     listed = json.loads(run("parked", "list", "--json").stdout)
     (group,) = listed["events"]
-    assert (group["reason"], group["count"], group["waiting"][0]["id"]) == ("email_taken", 2, fed[1])
+    assert (group["reason"], group["count"], group["waiting"][0]["id"]) == (
+        "email_taken",
+        2,
+        f"event:{fed[1]}",
+    )
 
     with engine.begin() as db:
         ada = db.exec_driver_sql("SELECT object_id FROM links WHERE external_id = 'u-1'").scalar_one()
@@ -248,7 +157,7 @@ def test_check_is_content_with_a_whole_installation(run: Run) -> None:
     checks = json.loads(done.stdout)
     assert done.returncode == 0, [one for one in checks["checks"] if one["level"] != "ok"]
     assert checks["ok"]
-    assert {"configuration", "keys", "database", "rules", "broker", "academy", "crm"} == {
+    assert {"configuration", "keys", "database", "rules", "broker", "budget", "academy", "crm"} == {
         one["about"] for one in checks["checks"]
     }
 
@@ -289,7 +198,10 @@ def test_check_does_not_wait_for_frozen_servers(run: Run, servers: EmbeddedServe
     assert "crm: the token is accepted" in done.stdout
 
 
-@pytest.mark.parametrize("words", [("events", "list"), ("person", "show", "1"), ("parked", "list")])
+READING = [("events", "list"), ("person", "show", "1"), ("parked", "list"), ("dead", "list"), ("connections", "list")]
+
+
+@pytest.mark.parametrize("words", READING)
 def test_a_database_that_is_away_is_one_sentence(run: Run, words: tuple[str, ...]) -> None:
     """What a paged engineer types first says what is wrong, with exit code 2 and without the password."""
     done = run(*words, database_url="postgresql://u:geheim@127.0.0.1:9/x")
@@ -300,7 +212,7 @@ def test_a_database_that_is_away_is_one_sentence(run: Run, words: tuple[str, ...
 def test_every_command_and_option_is_explained_in_sentences() -> None:
     """Help is written for people: each group, each command and each option."""
     whole: Any = get_command(app)
-    for group in ("events", "person", "parked"):
+    for group in ("events", "person", "parked", "dead", "connections"):
         assert whole.commands[group].help.endswith(".")
         for command in whole.commands[group].commands.values():
             assert command.help.endswith(".")

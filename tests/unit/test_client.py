@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -348,6 +349,30 @@ def test_record_of_each_call() -> None:
     assert first.correlation_id == "6f2b7c1e"
     assert (second.status, second.failure) == (None, Reason.UNKNOWN_OUTCOME)
     assert 0 < second.seconds < 1
+
+
+def test_the_gate_is_asked_before_anything_is_sent() -> None:
+    """A gate may wait, which is no part of the call's time, and may refuse: then nothing is sent, nothing reported."""
+    asked: list[str] = []
+    records: list[CallRecord] = []
+
+    def gate(endpoint: str) -> None:
+        asked.append(endpoint)
+        if len(asked) == 1:
+            time.sleep(QUICK.total + 0.1)
+        else:
+            raise RetryLater(Reason.BUDGET_SPENT, after=7.0)
+
+    with server(answer("200 OK", b"{}")) as url:
+        client = Client(url, limits=QUICK, on_call=records.append, gate=gate)
+        assert client.call(replace(WRITE, endpoint="search")).status == 200
+        with pytest.raises(RetryLater) as raised:
+            client.call(WRITE)
+        client.close()
+    assert (raised.value.reason, raised.value.after) == (Reason.BUDGET_SPENT, 7.0)
+    assert asked == ["search", "any"]
+    assert [record.endpoint for record in records] == ["search"]
+    assert records[0].seconds < QUICK.total
 
 
 def test_broken_hook_loses_no_answer() -> None:

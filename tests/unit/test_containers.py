@@ -114,6 +114,7 @@ def test_health_check_is_in_the_image(name: str) -> None:
     """The health check of a role is a module of this project, asked about that role."""
     words = SERVICES[name]["healthcheck"]["test"]
     assert words[:4] == ["CMD", "python", "-m", "integration.observability.probe"]
+    assert words[5:] == (["--end"] if name == "worker" else [])
     assert (ROOT / "integration" / "observability" / "probe.py").is_file()
     asked = words[4]
     assert asked == name or re.match(r"http://127\.0\.0\.1:(8080/healthz|5555/healthcheck)$", asked)
@@ -288,11 +289,25 @@ def test_probe_believes_only_a_good_answer(server: str, monkeypatch: pytest.Monk
     assert run_probe(monkeypatch, "http://127.0.0.1:1/healthz") == 1
 
 
-def test_probe_shows_no_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A broker that is away is unhealthy, and the line about it holds no password."""
-    monkeypatch.setenv("COURSEWIRE_BROKER_URL", "redis://:hush@127.0.0.1:1/0")
-    assert run_probe(monkeypatch, "worker") == 1
-    assert "hush" not in capsys.readouterr().err
+@pytest.mark.parametrize("role", ["worker", "beat"])
+@pytest.mark.parametrize("broker", ["redis://:hush@127.0.0.1:1/0", "amqp://user:hush@127.0.0.1:1//"])
+def test_probe_blames_nobody_for_servers_that_are_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], role: str, broker: str
+) -> None:
+    """Broker or Postgres away is no reason to restart a role, and the line about it holds no password."""
+    monkeypatch.setenv("COURSEWIRE_BROKER_URL", broker)
+    monkeypatch.setenv("COURSEWIRE_DATABASE_URL", "postgresql://user:hush@127.0.0.1:1/coursewire")
+    assert run_probe(monkeypatch, role) == 0
+    said = capsys.readouterr().err
+    assert "not known" in said
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize("role", ["worker", "beat"])
+def test_probe_of_a_container_without_addresses_fails(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that was given no servers is not well for ever."""
+    monkeypatch.setenv("COURSEWIRE_BROKER_URL", "")
+    assert run_probe(monkeypatch, role) == 1
 
 
 @pytest.mark.parametrize("words", [[], ["nonsense"]])

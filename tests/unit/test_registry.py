@@ -31,6 +31,7 @@ def test_faults_are_named() -> None:
         standard,
         crm._replace(contacts=None),
         crm._replace(name="Hub Spot", capabilities=Capabilities()),
+        crm._replace(name="unlimited", capabilities=crm.capabilities._replace(rates={})),
     ]
     with pytest.raises(ConfigError) as raised:
         validate(table)
@@ -38,6 +39,7 @@ def test_faults_are_named() -> None:
     assert "standard is there twice" in text
     assert "hubspot: holds_contacts and contacts must go together" in text
     assert "Hub Spot: its name must be" in text
+    assert "unlimited: contacts and a rate for any call must go together" in text
 
 
 def test_connectors_by_system() -> None:

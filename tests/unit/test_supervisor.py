@@ -270,7 +270,7 @@ def test_an_embedded_server_that_dies_is_started_again_and_stopped_last() -> Non
 def test_a_role_without_signs_of_life_is_restarted() -> None:
     """A process that lives but does not work is replaced."""
     answers = iter([True, False, False])
-    probe = Probe(lambda: next(answers, True), interval=0.05, failures=2, grace=0)
+    probe = Probe(lambda _: next(answers, True), interval=0.05, failures=2, grace=0)
     out = io.StringIO()
     with supervised(Role("web", python(SLEEP), probe=probe), out=out) as supervisor:
         until(lambda: "web" in supervisor.pids())
@@ -281,7 +281,7 @@ def test_a_role_without_signs_of_life_is_restarted() -> None:
 
 def test_a_url_that_does_not_answer_is_no_sign_of_life() -> None:
     """Connection refused counts as a failure, not as an error of the supervisor."""
-    assert not Probe("http://127.0.0.1:1/healthz").passes()
+    assert not Probe("http://127.0.0.1:1/healthz").passes(1)
 
 
 def test_long_lines_and_garbage_arrive() -> None:

@@ -1,0 +1,84 @@
+"""The parent's side of the load generator."""
+
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from types import TracebackType
+from typing import Self
+
+import orjson
+
+from scripts.bench.load import Fired, Volley
+from scripts.bench.process import BenchFailed, plain_environment
+from tasks.watchdog import Watchdog
+
+__all__ = ["Gun"]
+
+
+class Gun:
+    """A load generator that runs; a context manager."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "scripts.bench.load"],
+            env=plain_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._watchdog.watch(self._process.pid)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        process, self._process = self._process, None
+        if process:
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    pipe.close()
+            process.terminate()
+            process.wait()
+            self._watchdog.forget(process.pid)
+
+    def load(self, volley: Volley) -> None:
+        """Have everything composed, signed and connected; raises BenchFailed."""
+        self._write(orjson.dumps(asdict(volley)))
+        if self._read() != b"ready":
+            raise BenchFailed("the load generator did not get ready")
+
+    def pull(self) -> float:
+        """Begin to send what was loaded; returns when that was (`time.monotonic`)."""
+        self._write(b"go")
+        return time.monotonic()
+
+    def result(self) -> Fired:
+        """Wait for the end and return what became of each request; raises BenchFailed."""
+        return Fired(**orjson.loads(self._read()))
+
+    def fire(self, volley: Volley) -> Fired:
+        """All of it in one."""
+        self.load(volley)
+        self.pull()
+        return self.result()
+
+    def _write(self, line: bytes) -> None:
+        assert self._process is not None  # noqa: S101 - inside `with`
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        self._process.stdin.write(line + b"\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> bytes:
+        assert self._process is not None  # noqa: S101 - inside `with`
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        line = self._process.stdout.readline()
+        if not line:
+            raise BenchFailed("the load generator ended")
+        return line.strip()

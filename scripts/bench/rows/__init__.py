@@ -1,0 +1,12 @@
+"""The rows of the table, in the order in which they are shown."""
+
+from collections.abc import Mapping
+
+from scripts.bench.figures import Row
+from scripts.bench.rows import accept, burst, limited, live, memory, recovery
+
+__all__ = ["ROWS"]
+
+MEASURED = (accept.ROW, burst.ROW, live.ROW, limited.ROW, memory.ROW, recovery.ROW)
+
+ROWS: Mapping[str, Row] = {row.key: row for row in MEASURED}

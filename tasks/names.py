@@ -1,0 +1,56 @@
+"""What people call a piece of work: `event:17`, or `person:45@crm` for what one system is to hold of a person."""
+
+import re
+from typing import NamedTuple
+
+import typer
+
+_EVENT = re.compile(r"(?:event:)?(\d{1,18})", re.ASCII)
+_PERSON = re.compile(r"person:#?(\d{1,18})@(.+)", re.ASCII)
+
+
+class EventName(NamedTuple):
+    """An event in the inbox, by its number."""
+
+    id: int
+
+    def __str__(self) -> str:
+        """Return it as people type it."""
+        return f"event:{self.id}"
+
+
+class PersonName(NamedTuple):
+    """What one connection is to hold of a person."""
+
+    person: int
+    connection: str
+
+    def __str__(self) -> str:
+        """Return it as people type it."""
+        return f"person:{self.person}@{self.connection}"
+
+
+Name = EventName | PersonName
+
+
+def name_of(kind: str, subject: int, connection: str) -> str:
+    """Return the name of a row of one kind, `event` or `person`."""
+    return str(EventName(subject) if kind == "event" else PersonName(subject, connection))
+
+
+def parse(text: str) -> Name:
+    """Return what a name means; a bare number is an event's. Raises typer.BadParameter."""
+    event, person = _EVENT.fullmatch(text.strip()), _PERSON.fullmatch(text.strip())
+    if event:
+        return EventName(int(event[1]))
+    if person:
+        return PersonName(int(person[1]), person[2])
+    raise typer.BadParameter(f"{text!r} names nothing; write event:17, or person:45@crm with the connection behind it.")
+
+
+def parse_event(text: str) -> EventName:
+    """Return the event that is meant. Raises typer.BadParameter, also where a person is named."""
+    name = parse(text)
+    if isinstance(name, EventName):
+        return name
+    raise typer.BadParameter(f"{text!r} is no event; write event:17 or 17.")
