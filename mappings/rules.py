@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 ValueType = Literal["string", "number", "date", "datetime", "bool"]
@@ -22,9 +23,10 @@ class FieldMap:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """`fields`: system -> object type -> canonical field -> its map."""
+    """`fields`: system -> object type -> canonical field -> its map. `read_at`: the database's now when it was read."""
 
     id: int
+    read_at: datetime
     fields: Mapping[str, Mapping[str, Mapping[str, FieldMap]]]
 
     def field_maps(self, system: str, object_type: str) -> Mapping[str, FieldMap]:

@@ -10,7 +10,7 @@ from mappings.rules import FieldMap, RuleSet, ValueType
 from mappings.tables import FieldMapRow, RuleSetRow
 
 _ACTIVE = """
-SELECT r.id, f.system, f.object_type, f.field, f.property, f.type, f.passive
+SELECT r.id, now() AS read_at, f.system, f.object_type, f.field, f.property, f.type, f.passive
 FROM rule_sets r LEFT JOIN field_maps f ON f.rule_set_id = r.id
 WHERE r.status = 'published'
 """
@@ -24,15 +24,14 @@ def active(db: Connection) -> RuleSet:
     Raises LookupError where none is published, which only an unmigrated database shows.
     """
     fields: dict[str, dict[str, dict[str, FieldMap]]] = {}
-    version = None
-    for row in db.exec_driver_sql(_ACTIVE):
-        version = row.id
+    rows = db.exec_driver_sql(_ACTIVE).all()
+    for row in rows:
         if row.system is not None:
             maps = fields.setdefault(row.system, {}).setdefault(row.object_type, {})
             maps[row.field] = FieldMap(row.property, cast("ValueType", row.type), row.passive)
-    if version is None:
+    if not rows:
         raise LookupError("no rule set is published; run: coursewire migrate")
-    return RuleSet(version, fields)
+    return RuleSet(rows[0].id, rows[0].read_at, fields)
 
 
 def publish_defaults(db: Connection) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import get_args
 from zoneinfo import ZoneInfo
 
@@ -35,7 +34,7 @@ class Projector:
         settings = self.config.connections[connection]
         maps = rules.field_maps(settings.system, "contact")
         # The database's clock wakes people whose certificate expires, so it must also say that it has.
-        now: datetime = db.exec_driver_sql("SELECT now()").scalar_one()
+        now = rules.read_at
         zone = ZoneInfo(settings.options.timezone)
         loaded = people.load(db, person_ids, self.ring)
         unreadable = frozenset(person.id for person in loaded.values() if person.is_unreadable)

@@ -105,11 +105,14 @@ class Flusher:
     def _drain(self, flushed: Flushed, lease: UUID | None, size: int) -> None:
         """Write batch after batch; without the lease of the drain, one."""
         ends = time.monotonic() + policy.DRAIN_SECONDS
-        quota = 1 if lease is None else self._quota(size, lease)
-        while quota and self._batch(flushed, size) and lease and time.monotonic() < ends:
+        found, quota = self._look(self._turn()), 1
+        if lease and found.coming >= policy.BURST:
+            quota, found = self._quota(size, lease), self._look(self._turn())
+        while quota and self._batch(flushed, size, found) and lease and time.monotonic() < ends:
             quota = quota - 1 or self._quota(size, lease)
             if quota:
                 self._stay(lease)
+                found = self._look(self._turn())
 
     def _quota(self, size: int, lease: UUID) -> int:
         """Return how many batches may be written before the next look; wait for company while a burst is on its way.
@@ -134,16 +137,20 @@ class Flusher:
         with single(self.engine) as db:
             rings.start(db, self.connection, self.operation, lease)
 
-    def _claim(self, lease: UUID, size: int) -> tuple[list[Claimed], Outlook]:
+    def _turn(self) -> int:
+        return BACKFILL if next(self._turns) % policy.BACKFILL_TURN == 0 else LIVE
+
+    def _look(self, first: int) -> Outlook:
+        with single(self.engine) as db:
+            return outlook.look(db, self.connection, self.operation, first=first, burst=policy.BURST)
+
+    def _claim(self, lease: UUID, size: int, now: Outlook) -> tuple[list[Claimed], Outlook]:
         """Claim what is due, if the connection may be called; a pause that is nearly over is sat out first.
 
         Breaker and budget are asked before the claim, so that nobody is claimed in vain (rule 23).
         """
-        first = BACKFILL if next(self._turns) % policy.BACKFILL_TURN == 0 else LIVE
         patience = time.monotonic() + policy.LONGEST_WAIT
         while True:
-            with single(self.engine) as db:
-                now = outlook.look(db, self.connection, self.operation, first=first)
             if now.lane is None or (now.wait == 0 and not now.may_call):
                 return [], now
             wait = now.wait or self.budget.ask(now.lane)
@@ -152,6 +159,7 @@ class Flusher:
             if wait > policy.SHORT_PAUSE or time.monotonic() > patience:
                 return [], now
             time.sleep(wait)
+            now = self._look(now.lane)
         rows: list[Claimed] = []
         with single(self.engine) as db:
             # Half-open, and one record is enough to see whether the system is there again.
@@ -170,11 +178,11 @@ class Flusher:
             self.budget.give_back()
         return rows, now
 
-    def _batch(self, flushed: Flushed, size: int) -> int:
+    def _batch(self, flushed: Flushed, size: int, now: Outlook) -> int:
         """Write one batch; return how many rows it had."""
         lease, started = uuid4(), datetime.now(UTC)
         logs.bind(batch=str(lease))
-        rows, now = self._claim(lease, size)
+        rows, now = self._claim(lease, size, now)
         if not rows:
             return 0
         self.take_calls()

@@ -3,7 +3,8 @@
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from contextlib import suppress
+from typing import IO, Any, BinaryIO, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -51,9 +52,9 @@ def configure(form: Literal["json", "console"] = "json") -> None:
     # Our own lines go straight to the stream: through the machinery of `logging` each took four times as long.
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_json) if form == "json" else console],
-        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer)
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _Forgiving(sys.stderr.buffer)))
         if form == "json"
-        else structlog.WriteLoggerFactory(sys.stderr),
+        else structlog.WriteLoggerFactory(cast("TextIO", _Forgiving(sys.stderr))),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
@@ -74,6 +75,23 @@ def configure(form: Literal["json", "console"] = "json") -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.CRITICAL)
     logging.getLogger("uvicorn.access").disabled = True
+
+
+class _Forgiving:
+    """A stream whose trouble stops no work: the disk of the logs is full, or nobody reads them any more."""
+
+    def __init__(self, stream: IO[Any]) -> None:
+        self._stream = stream
+
+    def write(self, line: Any) -> None:
+        """Write a line, or lose it."""
+        with suppress(OSError):
+            self._stream.write(line)
+
+    def flush(self) -> None:
+        """Hand over what was written, or lose it."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def keep_allowed(_: object, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

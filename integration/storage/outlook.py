@@ -12,7 +12,9 @@ from integration.storage.sync_state import BACKFILL, LIVE
 _LOOK = """
 SELECT coalesce(c.status, 'active') AS status, coalesce(c.reason, b.reason) AS reason, b.succeeded_at,
        greatest(extract(epoch FROM greatest(c.paused_until, b.open_until, b.probe_until) - now()), 0)::float8 AS wait,
-       coalesce(b.failures, 0) AS failures, c.paused_until IS NOT NULL AS has_paused, head.lane, head.max_batch
+       coalesce(b.failures, 0) AS failures, c.paused_until IS NOT NULL AS has_paused, head.lane, head.max_batch,
+       (SELECT count(*) FROM (
+            SELECT FROM inbox WHERE status IN ('received', 'claimed') LIMIT %(burst)s) AS open) AS coming
 FROM (VALUES (1)) AS one
 LEFT JOIN connections c ON c.name = %(connection)s
 LEFT JOIN breakers b ON b.connection = %(connection)s AND b.operation = %(operation)s
@@ -33,7 +35,7 @@ class Outlook(NamedTuple):
     """`wait` in seconds until a pause or an open breaker ends, 0 = none; `lane` of who is next, None = nobody is due.
 
     `succeeded_at`: the last call that worked after a failure. `failures` in a row. `max_batch`: who is next is a
-    suspect, claimed only among suspects in batches of that size.
+    suspect, claimed only among suspects in batches of that size. `coming`: events on their way in, up to a burst.
     """
 
     status: str
@@ -44,6 +46,7 @@ class Outlook(NamedTuple):
     has_paused: bool
     lane: int | None
     max_batch: int | None
+    coming: int
 
     @property
     def may_call(self) -> bool:
@@ -61,7 +64,13 @@ class Outlook(NamedTuple):
         return self.status == "active" and not self.has_paused and self.failures == 0
 
 
-def look(db: Connection, connection: str, operation: str, *, first: int = LIVE) -> Outlook:
+def look(db: Connection, connection: str, operation: str, *, first: int = LIVE, burst: int = 1) -> Outlook:
     """Return the outlook, `first` being the lane that goes first this time; a connection without a row is active."""
-    values = {"connection": connection, "operation": operation, "first": first, "second": LIVE + BACKFILL - first}
+    values = {
+        "connection": connection,
+        "operation": operation,
+        "first": first,
+        "second": LIVE + BACKFILL - first,
+        "burst": burst,
+    }
     return Outlook(*db.exec_driver_sql(_LOOK, values).one())
