@@ -2,13 +2,11 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -196,44 +194,3 @@ class Web:
             return self.get("/healthz").ok
         except requests.ConnectionError:
             return False
-
-
-class Proxy:
-    """Stands between a process and a server; `deaf` lets questions through and swallows every answer."""
-
-    def __init__(self, port: int) -> None:
-        """`port` is the server's, on this machine."""
-        self.deaf = threading.Event()
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._open: list[socket.socket] = [self._listener]
-        self.port: int = self._listener.getsockname()[1]
-
-    def __enter__(self) -> Self:
-        """Begin to listen."""
-        threading.Thread(target=self._listen, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close everything that passes through."""
-        for one in self._open:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-    def _listen(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
-                self._open += [client, server]
-                threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
-                threading.Thread(target=self._pump, args=(server, client, self.deaf), daemon=True).start()
-
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket, deaf: threading.Event | None) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if deaf is None or not deaf.is_set():
-                    sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)

@@ -5,12 +5,12 @@ import random
 import shutil
 import signal
 import statistics
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -23,11 +23,13 @@ from integration.storage import inbox, index_keys
 from integration.storage.base import engine_for
 from scripts.migrations import upgrade
 from scripts.sandbox.deliveries import Delivery
-from scripts.sandbox.lms import LmsSandbox, SendReport
+from scripts.sandbox.lms import LmsSandbox
 from scripts.sandbox.story import tell
 from tasks.embedded.process import free_port
 from tasks.embedded.servers import EmbeddedServers
-from tests.processes import SECRET, Proxy, Web, event, frozen, signed, until
+from tests.faults.installation import sending
+from tests.faults.proxy import ChaosProxy
+from tests.processes import ROOT, SECRET, Web, event, frozen, signed, until
 
 PATIENCE = 3.0
 """Seconds within which a sender is told 503."""
@@ -100,18 +102,9 @@ def pace(web: Web, seconds: float) -> list[float]:
         return [seconds for took in pool.map(one, range(4)) for seconds in took]
 
 
-@contextmanager
-def sending(web: Web, deliveries: list[Delivery]) -> Iterator[list[SendReport]]:
-    """Let an LMS deliver while the body of the `with` does its worst; it tries again until everything is accepted."""
-    lms = LmsSandbox(web.url, "academy", SECRET, max_attempts=40, first_wait=0.5, longest_wait=2.0)
-    reports: list[SendReport] = []
-    thread = threading.Thread(target=lambda: reports.append(lms.send(deliveries, concurrency=4)))
-    thread.start()
-    try:
-        yield reports
-    finally:
-        thread.join()
-    assert reports[0].given_up == []
+def patient(web: Web) -> LmsSandbox:
+    """Return an LMS that tries again for long."""
+    return LmsSandbox(web.url, "academy", SECRET, max_attempts=40, first_wait=0.5, longest_wait=2.0)
 
 
 def burst(seed: int) -> list[Delivery]:
@@ -271,7 +264,7 @@ def test_a_commit_nobody_heard_of_is_a_duplicate_when_resent(
     assert own.postgres
     body = event(random.randrange(10**9))
     headers = signed(body, "msg_unheard")
-    with Proxy(own.postgres.port) as proxy:
+    with ChaosProxy(own.postgres.port) as proxy:
         url = own.database_url.replace(f":{own.postgres.port}/", f":{proxy.port}/")
         with Web(tmp_path, database_url=url, broker_url=own.broker_url, master_keys=master_keys) as web:
             for _ in range(3):  # then the statement is prepared: it takes one message
@@ -298,7 +291,7 @@ def test_a_killed_postgres_loses_nothing_accepted(own: EmbeddedServers, web: Web
     assert own.postgres
     dice = random.Random(seed)
     deliveries = burst(seed)
-    with sending(web, deliveries) as reports:
+    with sending(patient(web), deliveries) as reports:
         for _ in range(3):
             time.sleep(dice.uniform(0.2, 0.5))
             os.kill(own.postgres.pid, signal.SIGKILL)
@@ -318,7 +311,7 @@ def test_a_killed_web_process_loses_nothing_accepted(
     """Kill -9 of the endpoint mid-burst, twice: everything answered 202 is there, byte for byte (F1)."""
     dice = random.Random(seed)
     deliveries = burst(seed)
-    with sending(web, deliveries) as reports:
+    with sending(patient(web), deliveries) as reports:
         for _ in range(2):
             time.sleep(dice.uniform(0.2, 0.5))
             web.kill()
@@ -327,3 +320,22 @@ def test_a_killed_web_process_loses_nothing_accepted(
     assert len(report.accepted) == len(deliveries)
     assert set(report.statuses) - {"202"}, "the kills missed the burst"
     assert_kept(own, keyring, report.accepted)
+
+
+# --- its own logs
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_logs_that_nobody_takes_stop_no_work(form: str) -> None:
+    """With the reader of the logs gone, as when the supervisor was killed, a line is lost and nothing else is."""
+    program = (
+        "import structlog; from integration.observability import logs; "
+        f"logs.configure({form!r}); structlog.get_logger().warning('ring.lost'); print('went on')"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=writer, cwd=ROOT, timeout=60, check=False
+    )
+    os.close(writer)
+    assert ended.stdout == b"went on\n"
