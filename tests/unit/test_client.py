@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from integration.connectors import deadline
 from integration.connectors.client import Call, CallRecord, Client, Limits, retry_after
 from integration.errors import Reason, RetryLater, UnknownOutcome
+from tests.processes import until
 
 QUICK = Limits(connect=0.5, silence=0.4, total=0.8, answer_bytes=100_000)
 WRITE = Call("contacts.batch_update", "POST", "/x", {"inputs": [{"email": "ada@example.com"}]}, records=1)
@@ -443,6 +444,7 @@ def test_private_address_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     got: list[bytes] = []
     error, _ = failure(lambda peer: got.append(peer.recv(100)))
     assert error.reason is Reason.NETWORK_ERROR
+    until(lambda: got)
     assert got == [b""]
 
 
