@@ -99,7 +99,10 @@ class Flusher:
         with single(self.engine) as db:
             # Whoever became due between the last look and the end of the drain rang in vain.
             left = outlook.look(db, self.connection, self.operation)
-            flushed.ring_again = left.may_call and left.lane is not None
+        if left.may_call and left.lane is not None:
+            # Not where the calls are used up for longer: each ring would lead to the next one, as fast as it can.
+            flushed.ring_again = self.budget.ask(left.lane) <= policy.SHORT_PAUSE
+            self.budget.give_back()
         return flushed
 
     def _drain(self, flushed: Flushed, lease: UUID | None, size: int) -> None:

@@ -7,7 +7,7 @@ worker anything else may happen, which is how two of them race without threads.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, LiteralString, TypeVar
@@ -33,7 +33,9 @@ from integration.webhook.intake import Intake, Row
 from tasks import app as celery
 from tasks import flow, periodic, ringing
 from tasks.assembly import Assembly
+from tasks.embedded.servers import EmbeddedServers
 from tests.clock import Clock
+from tests.db.conftest import CONFIG
 from tests.db.memory_crm import MemoryCrm
 
 Told = TypeVar("Told")
@@ -252,14 +254,11 @@ class Worker:
             keys=world._keys,
             inbound=inbound,
         )
-        previous, world.current = world.current if hasattr(world, "current") else self, self
+        previous, world.current = world.current, self
         _ = made.pipeline
-        flushers = made.flushers
-        vars(made)["flushers"] = {
-            key: replace(one, project=_between(one.project, self)) for key, one in flushers.items()
-        }
-        world.current = previous
-        self.assembly = made
+        flushers = {key: replace(one, project=_between(one.project, self)) for key, one in made.flushers.items()}
+        vars(made)["flushers"] = flushers
+        world.current, self.assembly = previous, made
 
 
 def _between(project: Callable[..., Any], worker: Worker) -> Callable[..., Any]:
@@ -315,6 +314,8 @@ class Store:
         world, fate = self._world, self._worker.fate
         self._gate()
         fate.step(statement=False)
+        if self._worker.engine.pool.checkedout():  # type: ignore[attr-defined]
+            world.crm.wrongs.append("a call is made while a transaction is open")
         about = world.crm.whose(writes)
         if about & world.writing:
             world.crm.wrongs.append(f"learners {about & world.writing} are written by two workers at once")
@@ -328,3 +329,20 @@ class Store:
         if writes:
             fate.answered()
         return answer
+
+
+@pytest.fixture
+def world(
+    database_url: str,
+    servers: EmbeddedServers,
+    keyring: KeyRing,
+    keys: IndexKeys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[World]:
+    """An installation with two LMSs and a CRM, in which a test is everybody."""
+    monkeypatch.setenv("TEST_SECRET", "whsec_" + "QUJD" * 8)
+    made = World(database_url, Config.model_validate(CONFIG), keyring, keys, servers.broker_url)
+    made.install(monkeypatch)
+    made.begin()
+    yield made
+    made.close()

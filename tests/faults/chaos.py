@@ -7,8 +7,8 @@ whole history is judged (`tests.faults.history`). The exit code is 1 when a prom
 """
 
 import argparse
+import faulthandler
 import json
-import math
 import random
 import shutil
 import sys
@@ -33,8 +33,6 @@ from tests.processes import until
 
 SENDERS, SLICE = 4, 50
 """Who sends, and how many deliveries each sends together."""
-PER_LEARNER = 10.0
-"""A story's deliveries for each learner, with a margin."""
 TROUBLES_PER_KILL = 0.6
 REST_SECONDS = 1_800.0
 """How long the work may take to come to rest once everything is healed: back-off of a connection included."""
@@ -157,7 +155,7 @@ class Senders:
 def run(plan: Plan, place: Path, say: Say) -> Outcome:
     """Do what is planned in an empty folder and judge it."""
     outcome = Outcome(plan=plan)
-    story = tell(plan.seed, learners=max(3, math.ceil(plan.events / PER_LEARNER)))
+    story = _story(plan)
     outcome.learners = len(story.learners)
     with HubSpotSandbox(rate=plan.rate) as crm, ChaosProxy(int(crm.url.rpartition(":")[2])) as to_crm:
         crm.seed(story.contacts[::2])  # the other half is new to the CRM
@@ -169,6 +167,16 @@ def run(plan: Plan, place: Path, say: Say) -> Outcome:
         finally:
             home.stop()
     return outcome
+
+
+def _story(plan: Plan) -> Story:
+    """Return a story of as many events as are wanted at least, resent ones not counted."""
+    learners = max(3, plan.events // 10)
+    while True:
+        story = tell(plan.seed, learners=learners)
+        if len({one.webhook_id for one in story.deliveries}) >= plan.events:
+            return story
+        learners += max(1, learners // 20)
 
 
 def _let_it_happen(
@@ -273,6 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=int, default=190, help="calls that the CRM allows in ten seconds")
     parser.add_argument("--json", type=Path, default=None, help="write the report there, too")
     asked = parser.parse_args(arguments)
+    faulthandler.enable()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(10**6)
     plan = Plan(events=asked.events, kills=asked.kills, minutes=asked.minutes, seed=seed, rate=asked.rate)
     place = Path(tempfile.mkdtemp(prefix="coursewire-chaos-"))

@@ -150,21 +150,25 @@ class Installation:
         self._up.wait()
         until(lambda: all(gone(pid) for pid in left), 60, 0.1)
 
-    def pids(self) -> dict[str, int]:
-        """The process ids of its roles and servers that run now, all of them children of the supervisor."""
+    def children(self) -> dict[str, psutil.Process]:
+        """Its roles and servers that run now, all of them children of the supervisor."""
         assert self._up
-        found: dict[str, int] = {}
+        found: dict[str, psutil.Process] = {}
         for child in psutil.Process(self._up.pid).children():
             try:
                 command = child.cmdline()
             except psutil.Error:
                 continue
             if command[-2:-1] == ["tasks.cli"]:
-                found[command[-1]] = child.pid
+                found[command[-1]] = child
             for server in SERVERS:
                 if command and Path(command[0].split(" ")[0]).name == server:
-                    found[server] = child.pid
+                    found[server] = child
         return found
+
+    def pids(self) -> dict[str, int]:
+        """The process ids of its roles and servers that run now."""
+        return {name: child.pid for name, child in self.children().items()}
 
     def pid(self, name: str) -> int:
         """The process id of a role or server; waits for it to be started again."""

@@ -134,9 +134,8 @@ class Mischief:
             broker.flushall()
 
     def _running(self, name: str) -> psutil.Process | None:
-        pid = self._home.pids().get(name)
         with suppress(psutil.Error):
-            return psutil.Process(pid) if pid else None
+            return self._home.children().get(name)
         return None
 
     def _backend(self) -> psutil.Process | None:

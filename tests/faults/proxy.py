@@ -19,17 +19,31 @@ class _Link:
         self.lost = False
         self.swallows_answer = False
         self.answered = 0
+        self.is_reset = False
         self.heard: list[bytes] = []
-        self.over: list[bool] = []
+        self._over: set[bool] = set()
+        self._lock = threading.Lock()
 
     def reset(self) -> None:
-        """End both sides as a router does that has lost its state."""
+        """End both sides as a router does that has lost its state.
+
+        Who pumps is woken and closes: a number that is closed under somebody who reads from it may be another's.
+        """
+        self.is_reset = True
         for one in (self.client, self.server):
             with suppress(OSError):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RD)  # wakes whoever reads here
-            one.close()
+                one.shutdown(socket.SHUT_RD)
+
+    def end(self, *, is_answer: bool) -> bool:
+        """Note that one direction is over; close, and return True, when both are."""
+        with self._lock:
+            self._over.add(is_answer)
+            if len(self._over) < 2:
+                return False
+        self.client.close()
+        self.server.close()
+        return True
 
 
 class ChaosProxy:
@@ -132,17 +146,15 @@ class ChaosProxy:
     def _pump(self, link: _Link, source: socket.socket, sink: socket.socket) -> None:
         is_answer = source is link.server
         try:
-            while data := source.recv(65536):
+            while (data := source.recv(65536)) and not link.is_reset:
                 self._pass_on(link, sink, data, is_answer=is_answer)
-            if not link.lost:
+            if not link.lost and not link.is_reset:
                 sink.shutdown(socket.SHUT_WR)
         except OSError:
             if not link.lost:
                 link.reset()  # as the one side was, so the other
-        link.over.append(is_answer)
-        if len(link.over) == 2:
+        if link.end(is_answer=is_answer):
             self._links.discard(link)
-            link.reset()
 
     def _pass_on(self, link: _Link, sink: socket.socket, data: bytes, *, is_answer: bool) -> None:
         if self._mode == "reset" or (is_answer and link.swallows_answer and not self._silently):
@@ -182,4 +194,3 @@ class ChaosProxy:
     def _reset_links(self) -> None:
         for link in list(self._links):
             link.reset()
-        self._links.clear()

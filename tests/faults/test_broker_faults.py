@@ -156,7 +156,7 @@ def test_a_worker_started_without_a_broker_joins_later(home: Wired) -> None:
     home.kill_worker()
     mark = len(home.output)
     home.accept(home.tell(510))
-    until(lambda: '"role": "worker"' in home.output[mark:], 30)
+    until(lambda: '"role.started"' in home.output[mark:], 30)
     worker = home.pid("worker")
     home.valkey.start()
     home.judged()

@@ -30,9 +30,9 @@ def role(folder: Path, settings: Settings, *program: str) -> Iterator[subprocess
     """Run one program of an installation and end it."""
     with (folder / "roles.log").open("ab") as log:
         command = [sys.executable, "-m", *program]
-        process = subprocess.Popen(
-            command, env=environment(folder, worker_concurrency=4, **settings), cwd=folder, stdout=log, stderr=log
-        )
+        # One thread: what another one works on dies along, and three such deaths would count against it as well.
+        env = environment(folder, worker_concurrency=1, **settings)
+        process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
     try:
         yield process
     finally:

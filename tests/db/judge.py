@@ -1,0 +1,136 @@
+"""Who says whether a story goes right: what must hold at any moment of it, and what the CRM must show in the end."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import ClassVar
+
+from hypothesis.stateful import invariant
+
+from integration.observability import books
+from integration.storage import sync_state
+from tests.db.memory_crm import TAMPERED
+from tests.db.turns import LEARNERS, Fact, expected, user_of
+from tests.db.world import World
+
+
+class Judged:
+    """A story as its judge sees it: what was said of whom, under which ids, and who had what done to them.
+
+    `named`: whom an LMS has named with an address. `may_be_dead`: whom the CRM has refused. `deleted`: whose contact
+    somebody has deleted.
+    """
+
+    world: ClassVar[World]
+    facts: dict[int, set[Fact]]
+    accepted: set[tuple[str, str, bytes]]
+    named: set[tuple[int, str]]
+    may_be_dead: set[int]
+    deleted: set[int]
+
+    @invariant()
+    def all_is_well(self) -> None:
+        """Everything that must hold at any moment."""
+        self.the_books_balance()
+        self.no_row_contradicts_itself()
+        self.nobody_is_dead_by_accident()
+        self.what_we_believe_is_so()
+        self.the_crm_has_seen_nothing_wrong()
+
+    def the_books_balance(self) -> None:
+        """Every accepted event is in exactly one state."""
+        with self.world.look() as db:
+            found = books.balance(db)
+        assert found.unaccounted == 0
+        assert found.accepted == len(self.accepted)
+
+    def no_row_contradicts_itself(self) -> None:
+        """Nobody is written beyond what is wanted, everybody wants every fact, and a lease is held by work alone."""
+        wrong = """
+            SELECT 'sync_state', s.id FROM sync_state s JOIN people p ON p.id = s.subject_id
+            WHERE s.written > s.wanted OR s.wanted > p.version
+               OR (s.status = 'sending') <> (s.lease IS NOT NULL) OR (s.status = 'in_step' AND s.written < s.wanted)
+               OR (s.status = 'due' AND s.reason = 'written' AND s.written = s.wanted)
+            UNION ALL SELECT 'inbox', id FROM inbox WHERE (status = 'claimed') <> (lease IS NOT NULL)
+            UNION ALL SELECT 'events', e.id FROM events e JOIN sync_state s ON s.subject_id = e.person_id
+            WHERE s.wanted < e.person_version
+        """
+        assert self.world.rows(wrong) == []
+
+    def nobody_is_dead_by_accident(self) -> None:
+        """Only who the CRM refused is dead, and no event is."""
+        dead = self.world.rows(
+            "SELECT l.external_id, s.reason FROM sync_state s JOIN links l ON l.object_id = s.subject_id"
+            " WHERE s.status = 'dead' AND l.object_type = 'learner'"
+        )
+        assert [(name, reason) for name, reason in dead if int(name.rpartition("-")[2]) not in self.may_be_dead] == []
+        assert self.world.rows("SELECT reason FROM inbox WHERE status = 'dead'") == []
+
+    def what_we_believe_is_so(self) -> None:
+        """What is compared with before a call is what the CRM holds, or a person has changed it there."""
+        known = self.world.rows("""
+            SELECT DISTINCT ON (s.id) l.external_id, s.id, s.remote_values, s.remote_id
+            FROM sync_state s JOIN links l ON l.object_id = s.subject_id AND l.object_type = 'learner'
+            WHERE s.status <> 'sending' AND s.remote_values IS NOT NULL
+        """)
+        for name, row_id, sealed, remote_id in known:
+            who = int(name.rpartition("-")[2])
+            contact = self.world.crm.of(who)
+            believed = json.loads(self.world.ring.open(sealed, sync_state.remote_context(row_id)))
+            if contact and contact.id == self.world.crm.followed(remote_id):
+                held = {field: contact.fields.get(field, "") for field in believed}
+                wrong = {field for field in believed if believed[field] not in (None, held[field])}
+                assert {field for field in wrong if (who, field) not in self.world.crm.edited} == set()
+
+    def the_crm_has_seen_nothing_wrong(self) -> None:
+        """No learner twice, and none written by two at once or by an older version."""
+        assert self.world.crm.wrongs == []
+
+    def _rest(self) -> None:
+        """Sweep until nothing is on its way, for a bounded number of rounds."""
+        for _ in range(16):
+            self.world.clock.advance(7_200)
+            self.world.sweep()
+            self.world.answer_all()
+            busy = self.world.rows("""
+                SELECT 'inbox', status, reason FROM inbox WHERE status IN ('received', 'claimed')
+                UNION ALL SELECT 'sync_state', status, reason FROM sync_state
+                WHERE status IN ('due', 'sending', 'waiting', 'parked') OR not_before IS NOT NULL
+            """)
+            if not busy:
+                return
+        raise AssertionError(f"it does not come to rest: {busy}")
+
+    def _compare(self, *, finally_: bool) -> None:
+        """Compare contacts with the truth; before the last event of all, spare who hears of a change only by one."""
+        crm, now = self.world.crm, self.world.clock.now()
+        assert crm.wrongs == []
+        for who in range(LEARNERS):
+            # What an LMS says of somebody it has never named waits until it does.
+            facts = {one for one in self.facts[who] if (who, one.lms) in self.named}
+            contact = crm.of(who)
+            if not facts or (not finally_ and (who in self.may_be_dead or who in self.deleted)):
+                continue
+            assert contact is not None
+            found = dict(self._differences(who, contact.fields, facts, now))
+            if not finally_ and contact.fields["lms_sync_status"] == TAMPERED:
+                del found["lms_sync_status"]
+            assert found == {}
+            assert contact.fields.get("jobtitle") == crm.kept.get(who)
+        if finally_:
+            assert self.world.rows("SELECT id, reason FROM sync_state WHERE status <> 'in_step'") == []
+            reused = len(self.accepted) - len({(lms, webhook_id) for lms, webhook_id, _ in self.accepted})
+            assert self.world.rows("SELECT reason FROM inbox WHERE status = 'parked'") == [("id_reuse",)] * reused
+
+    def _differences(
+        self, who: int, shown: dict[str, str], facts: set[Fact], now: datetime
+    ) -> Iterator[tuple[str, tuple[str, str]]]:
+        wanted = expected(facts, now)
+        ids = {name: f"{name}:{user_of(who, name)}" for name in sorted({one.lms for one in facts})}
+        first = shown.get("lms_source", "")
+        wanted["lms_user_id"] = ids.get(first, "one of the learner's ids")
+        wanted |= {f"lms_user_id_{name}": value for name, value in ids.items() if name != first}
+        for name, value in wanted.items():
+            found = shown.get(name, "").removesuffix(".0")
+            if found != value and (who, name) not in self.world.crm.edited:
+                yield name, (value, found)
