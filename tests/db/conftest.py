@@ -96,14 +96,3 @@ def pipeline(
     monkeypatch.setenv("TEST_SECRET", "whsec_" + "QUJD" * 8)
     inbound = {name: Standard(config.connections[name]) for name in ("academy", "campus")}
     return Pipeline(engine, config, inbound, keyring, keys, lambda _: T0 + timedelta(days=365))
-
-
-# Still being written: run them by name.
-collect_ignore = [
-    "test_state_machine.py",
-    "test_rules_budget.py",
-    "test_rules_people.py",
-    "test_rules_properties.py",
-    "test_rules_rings.py",
-    "test_rules_state.py",
-]

@@ -41,21 +41,23 @@ class Judged:
         """Every accepted event is in exactly one state."""
         with self.world.look() as db:
             found = books.balance(db)
-        assert found.unaccounted == 0
-        assert found.accepted == len(self.accepted)
+        assert found.unaccounted == 0, found
+        assert found.accepted == len(self.accepted), found
 
     def no_row_contradicts_itself(self) -> None:
         """Nobody is written beyond what is wanted, everybody wants every fact, and a lease is held by work alone."""
-        wrong = """
-            SELECT 'sync_state', s.id FROM sync_state s JOIN people p ON p.id = s.subject_id
+        wrong = self.world.rows("""
+            SELECT 'sync_state', s.id, s.status, s.wanted, s.written
+            FROM sync_state s JOIN people p ON p.id = s.subject_id
             WHERE s.written > s.wanted OR s.wanted > p.version
                OR (s.status = 'sending') <> (s.lease IS NOT NULL) OR (s.status = 'in_step' AND s.written < s.wanted)
                OR (s.status = 'due' AND s.reason = 'written' AND s.written = s.wanted)
-            UNION ALL SELECT 'inbox', id FROM inbox WHERE (status = 'claimed') <> (lease IS NOT NULL)
-            UNION ALL SELECT 'events', e.id FROM events e JOIN sync_state s ON s.subject_id = e.person_id
+            UNION ALL SELECT 'inbox', id, status, 0, 0 FROM inbox WHERE (status = 'claimed') <> (lease IS NOT NULL)
+            UNION ALL SELECT 'events', e.id, s.status, e.person_version, s.wanted
+            FROM events e JOIN sync_state s ON s.subject_id = e.person_id
             WHERE s.wanted < e.person_version
-        """
-        assert self.world.rows(wrong) == []
+        """)
+        assert not wrong, wrong
 
     def nobody_is_dead_by_accident(self) -> None:
         """Only who the CRM refused is dead, and no event is."""
@@ -63,8 +65,10 @@ class Judged:
             "SELECT l.external_id, s.reason FROM sync_state s JOIN links l ON l.object_id = s.subject_id"
             " WHERE s.status = 'dead' AND l.object_type = 'learner'"
         )
-        assert [(name, reason) for name, reason in dead if int(name.rpartition("-")[2]) not in self.may_be_dead] == []
-        assert self.world.rows("SELECT reason FROM inbox WHERE status = 'dead'") == []
+        dead = [(name, reason) for name, reason in dead if int(name.rpartition("-")[2]) not in self.may_be_dead]
+        assert not dead, dead
+        events = self.world.rows("SELECT id, reason FROM inbox WHERE status = 'dead'")
+        assert not events, events
 
     def what_we_believe_is_so(self) -> None:
         """What is compared with before a call is what the CRM holds, or a person has changed it there."""
@@ -80,11 +84,12 @@ class Judged:
             if contact and contact.id == self.world.crm.followed(remote_id):
                 held = {field: contact.fields.get(field, "") for field in believed}
                 wrong = {field for field in believed if believed[field] not in (None, held[field])}
-                assert {field for field in wrong if (who, field) not in self.world.crm.edited} == set()
+                wrong = {field for field in wrong if (who, field) not in self.world.crm.edited}
+                assert not wrong, (who, {field: (believed[field], held[field]) for field in wrong})
 
     def the_crm_has_seen_nothing_wrong(self) -> None:
         """No learner twice, and none written by two at once or by an older version."""
-        assert self.world.crm.wrongs == []
+        assert not self.world.crm.wrongs, self.world.crm.wrongs
 
     def _rest(self) -> None:
         """Sweep until nothing is on its way, for a bounded number of rounds."""
@@ -104,23 +109,25 @@ class Judged:
     def _compare(self, *, finally_: bool) -> None:
         """Compare contacts with the truth; before the last event of all, spare who hears of a change only by one."""
         crm, now = self.world.crm, self.world.clock.now()
-        assert crm.wrongs == []
+        assert not crm.wrongs, crm.wrongs
         for who in range(LEARNERS):
             # What an LMS says of somebody it has never named waits until it does.
             facts = {one for one in self.facts[who] if (who, one.lms) in self.named}
             contact = crm.of(who)
             if not facts or (not finally_ and (who in self.may_be_dead or who in self.deleted)):
                 continue
-            assert contact is not None
+            assert contact is not None, f"learner {who} has no contact"
             found = dict(self._differences(who, contact.fields, facts, now))
             if not finally_ and contact.fields["lms_sync_status"] == TAMPERED:
                 del found["lms_sync_status"]
-            assert found == {}
-            assert contact.fields.get("jobtitle") == crm.kept.get(who)
+            assert not found, (who, found)
+            assert contact.fields.get("jobtitle") == crm.kept.get(who), f"learner {who}: a field of people's own"
         if finally_:
-            assert self.world.rows("SELECT id, reason FROM sync_state WHERE status <> 'in_step'") == []
+            left = self.world.rows("SELECT id, reason FROM sync_state WHERE status <> 'in_step'")
+            assert not left, left
             reused = len(self.accepted) - len({(lms, webhook_id) for lms, webhook_id, _ in self.accepted})
-            assert self.world.rows("SELECT reason FROM inbox WHERE status = 'parked'") == [("id_reuse",)] * reused
+            parked = self.world.rows("SELECT reason FROM inbox WHERE status = 'parked'")
+            assert parked == [("id_reuse",)] * reused, (parked, reused)
 
     def _differences(
         self, who: int, shown: dict[str, str], facts: set[Fact], now: datetime

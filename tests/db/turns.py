@@ -200,7 +200,7 @@ interludes = st.builds(
     st.sampled_from([*COURSES, *PRODUCTS]),
 )
 calamities: st.SearchStrategy[Calamity | None] = st.sampled_from(
-    [None, None, None, None, "die", "die_answered", "die_answered", "hiccup", "lost_commit"]
+    [None, None, None, "die", "die_answered", "die_answered", "answer_lost", "answer_lost", "hiccup", "lost_commit"]
 )
 turns = st.builds(
     Turn,

@@ -39,7 +39,7 @@ from tests.db.conftest import CONFIG
 from tests.db.memory_crm import MemoryCrm
 
 Told = TypeVar("Told")
-Calamity = Literal["die", "die_answered", "hiccup", "lost_commit"]
+Calamity = Literal["die", "die_answered", "answer_lost", "hiccup", "lost_commit"]
 Place = Literal["translated", "projected", "called", "answered"]
 KEPT = ("alembic_version", "rule_sets", "field_maps", "index_keys", "credentials")
 """Tables that every story begins with."""
@@ -66,7 +66,7 @@ class Fate:
         """Pass one step, or not."""
         if self.is_dead:
             raise Died
-        if self.calamity in (None, "die_answered"):
+        if self.calamity in (None, "die_answered", "answer_lost"):
             return
         self.at -= 1
         if self.at > 0 or (self.calamity != "die" and not statement):
@@ -320,6 +320,9 @@ class Store:
         if about & world.writing:
             world.crm.wrongs.append(f"learners {about & world.writing} are written by two workers at once")
         world.writing |= about
+        if writes and fate.calamity == "answer_lost":
+            fate.calamity = None
+            world.crm.outcomes.appendleft("lost")
         try:
             world.pass_by(self._worker, "called")
             answer = call(world.crm)
