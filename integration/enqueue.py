@@ -21,6 +21,8 @@ IDS = 100
 
 GATHER_SECONDS = 0.02
 """Least time between two rounds of messages: at 500 events a second one message for ten of them instead of one each."""
+BURST_GATHER_SECONDS = 0.1
+"""The same after a round that filled a message: whoever comes in a burst waits for the CRM anyway."""
 
 Send = Callable[[str, list[object]], None]
 """Publish a task by name with its arguments; raises when the broker does not take it."""
@@ -69,10 +71,10 @@ class Publisher:
             self._queue.put(stored)
 
     def _run(self) -> None:
-        last = -GATHER_SECONDS
+        due = 0.0
         while (first := self._queue.get()) is not None:
             # A lone event is rung for at once; in a burst a message waits a moment for company.
-            self._stopped.wait(max(0.0, last + GATHER_SECONDS - monotonic()))
+            self._stopped.wait(max(0.0, due - monotonic()))
             gathered, ended = list(first), False
             while not self._queue.empty():
                 more = self._queue.get()
@@ -80,7 +82,7 @@ class Publisher:
                     ended = True
                     break
                 gathered += more
-            last = monotonic()
+            due = monotonic() + (GATHER_SECONDS if len(gathered) < IDS else BURST_GATHER_SECONDS)
             self._publish(gathered)
             if ended:
                 return

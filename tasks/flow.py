@@ -58,7 +58,7 @@ def drain(connection: str, operation: str) -> None:
 
 
 class WorkFailed(Exception):
-    """What Flower shows red: ids and a reason code; `coursewire events list --status dead` tells the rest."""
+    """What Flower shows red: ids and a reason code; `coursewire dead list` tells the rest."""
 
 
 @shared_task(name="delivery.failed")

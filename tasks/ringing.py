@@ -13,13 +13,9 @@ from integration.pipeline import WRITE_CONTACT
 from integration.storage import rings
 from integration.storage.base import single
 from tasks.assembly import this_process
+from tasks.publish import publish
 
 log = structlog.get_logger(__name__)
-
-
-def send(name: str, arguments: list[object]) -> None:
-    """Publish one task by name; raises what the broker raises."""
-    current_app.send_task(name, args=arguments, ignore_result=True)
 
 
 def ring_connections(names: Iterable[str], operation: str = WRITE_CONTACT, *, at_once: bool = False) -> None:
@@ -45,6 +41,6 @@ def ring_failed(name: str, ids: list[int], reason: Reason) -> None:
 
 def _try(name: str, arguments: list[object]) -> None:
     try:
-        send(name, arguments)
+        publish(current_app, name, arguments)
     except (KombuError, OSError) as error:
         log.warning("ring.lost", name=name, error=type(error).__name__)

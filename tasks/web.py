@@ -4,35 +4,30 @@ uvicorn, because one process is one process: killed, it leaves no worker behind 
 lacks, deadlines for slow clients, `integration.webhook.protocol` and the app add.
 """
 
-import celery
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from integration.enqueue import Publisher
 from integration.observability import books
 from integration.settings import Settings
-from integration.webhook.app import Endpoint, create_app
+from integration.webhook.app import Application, Endpoint, create_app
 from integration.webhook.intake import Intake
 from integration.webhook.protocol import BoundedProtocol
 from integration.webhook.receive import Door
 from tasks.app import app as celery_app
 from tasks.assembly import Assembly
+from tasks.publish import publish
 
 
-def build(assembly: Assembly) -> Starlette:
+def build(assembly: Assembly) -> Application:
     """Return the ASGI application of this process; nothing connects before the first request."""
     doors = {
         name: Door(name, system, webhook.public_url if (webhook := assembly.config.connections[name].webhook) else None)
         for name, system in assembly.inbound.items()
     }
-    publisher = Publisher(lambda name, arguments: send(celery_app, name, arguments))
+    publisher = Publisher(lambda name, arguments: publish(celery_app, name, arguments))
     intake = Intake(assembly.database_url, publisher.ring)
     return create_app(Endpoint(doors, assembly.ring, intake, publisher, metrics=lambda: books.render(assembly.engine)))
-
-
-def send(app: celery.Celery, name: str, arguments: list[object]) -> None:
-    """Publish by task name, so that the endpoint need not know the tasks."""
-    app.send_task(name, args=arguments, ignore_result=True)
 
 
 def serve(assembly: Assembly) -> None:
@@ -40,7 +35,7 @@ def serve(assembly: Assembly) -> None:
     listen(build(assembly), assembly.settings)
 
 
-def listen(application: Starlette, settings: Settings) -> None:
+def listen(application: ASGIApp, settings: Settings) -> None:
     """Serve an application the way the endpoint is served; the benchmark serves an empty one."""
     uvicorn.run(
         application,

@@ -10,6 +10,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from integration.storage import arrays
+
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
 """What says that the database is away, and nothing about the rows."""
 
@@ -49,6 +51,7 @@ def engine_for(url: str, *, pool_size: int = 8, application: str = "coursewire")
         hide_parameters=True,  # an error's text reaches logs and Flower
         connect_args={**_CONNECT, "options": _OPTIONS, "application_name": application},
     )
+    event.listen(engine, "connect", lambda connection, _: arrays.register(connection))
     event.listen(engine, "checkin", _note_time)
     event.listen(engine, "checkout", _ask_if_idle)
     return engine

@@ -25,7 +25,7 @@ DEATHS_ALONE = 3
 STORE = """
 WITH incoming AS MATERIALIZED (
     SELECT t.*, nextval('inbox_id_seq') AS id
-    FROM unnest(%(connection)s::text[], %(key)b::bytea[], %(body_hash)b::bytea[], %(kind)s::text[],
+    FROM unnest(%(connection)s::text[], %(key)s::bytea[], %(body_hash)s::bytea[], %(kind)s::text[],
                 %(payload)b::bytea[], %(request_id)s::text[])
          AS t(connection, key, body_hash, kind, payload, request_id)
 ), fresh AS (
@@ -41,7 +41,7 @@ RETURNING connection, key, id
 """
 """Store a group in one statement, so that it is kept whole or not at all. Returns the rows that were new.
 
-Bytes go in binary (`b`): as text a group of large payloads took four times as long.
+Payloads go in binary (`b`): as text a group of large ones took four times as long.
 """
 
 KNOWN = """

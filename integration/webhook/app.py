@@ -14,7 +14,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -24,7 +24,7 @@ from integration.errors import Reason, Refused
 from integration.observability.metrics import ANSWER_SECONDS, ANSWERS
 from integration.security.seal import KeyRing
 from integration.webhook.intake import Intake
-from integration.webhook.receive import Door, receive
+from integration.webhook.receive import Door, rows_of
 
 log = structlog.get_logger(__name__)
 
@@ -49,55 +49,60 @@ class Endpoint:
     metrics: Callable[[], tuple[bytes, str]]
     body_seconds: float = BODY_SECONDS
 
-    async def webhook(self, request: Request) -> Response:
-        """Take one delivery: 202 once it is committed, or the problem that kept it out."""
+    async def webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take one delivery, as an ASGI application: 202 once it is committed, or the problem that kept it out."""
         started = perf_counter()
-        connection = request.path_params["connection"]
+        connection = scope["path"].split("/", 3)[2]
         label = connection if connection in self.doors else "unknown"
         try:
-            response = await self._take(request, connection)
+            response = await self._take(scope, receive, connection)
         except Refused as refused:
             response = problem(refused.status, refused.reason, refused.detail)
             log.info("webhook.refused", connection=label, status=refused.status, reason=refused.reason.value)
             _answers(label, str(refused.status), refused.reason.value).inc()
+        except Exception:  # whatever it is, the sender must hear that nothing was accepted
+            log.exception("webhook.failed", connection=label)
+            response = problem(500, Reason.INTERNAL_ERROR, "the endpoint failed; nothing was accepted, send it again")
+            _answers(label, "500", Reason.INTERNAL_ERROR.value).inc()
         else:
             _answers(label, "202", "accepted").inc()
         _seconds(label).observe(perf_counter() - started)
-        return response
+        await response(scope, receive, send)
 
-    async def _take(self, request: Request, connection: str) -> Response:
+    async def _take(self, scope: Scope, receive: Receive, connection: str) -> Response:
         door = self.doors.get(connection)
         if door is None:
             raise Refused(404, Reason.UNKNOWN_CONNECTION, "no connection of this name takes webhooks")
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.scope["headers"]}
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         _check_media_type(headers)
-        raw = await self._body(request)
+        raw = await self._body(receive)
         request_id = f"req_{secrets.token_hex(8)}"
-        rows = receive(door, request.method, _address(request.scope, headers), headers, raw, self.ring, request_id)
+        rows = rows_of(door, scope["method"], _address(scope, headers), headers, raw, self.ring, request_id)
         accepted, duplicates = await self.intake.store(rows)
         body = orjson.dumps({"accepted": accepted, "duplicates": duplicates})
         return Response(body, status_code=202, media_type="application/json", headers={"x-request-id": request_id})
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, receive: Receive) -> bytes:
         """Read the body under a size cap and a deadline; no server in front does both.
 
         `Content-Length` is not trusted, because a body may come without one or with a false one.
         """
         parts: list[bytes] = []
-        size = 0
+        size, more = 0, True
         try:
             async with asyncio.timeout(self.body_seconds):
-                async for chunk in request.stream():
+                while more and size <= BODY_HEARD:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Refused(400, Reason.MALFORMED_BODY, "the sender left before its body was in")
+                    chunk = message.get("body", b"")
                     size += len(chunk)
                     if size <= BODY_LIMIT:
                         parts.append(chunk)
-                    elif size > BODY_HEARD:
-                        break
+                    more = message.get("more_body", False)
         except TimeoutError:
             seconds = f"{self.body_seconds:g}"
             raise Refused(408, Reason.BODY_TOO_SLOW, f"the body was not in within {seconds} s") from None
-        except ClientDisconnect:
-            raise Refused(400, Reason.MALFORMED_BODY, "the sender left before its body was in") from None
         if size > BODY_LIMIT:
             raise Refused(413, Reason.BODY_TOO_LARGE, f"a body may have {BODY_LIMIT} bytes")
         return b"".join(parts)
@@ -138,30 +143,38 @@ _answers = cache(ANSWERS.labels)
 _seconds = cache(ANSWER_SECONDS.labels)
 
 
-class _Webhooks:
-    """The webhook route as an ASGI application: Starlette's wrapping of functions costs as much as a signature."""
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The ASGI application: webhooks go straight to the endpoint, everything else through Starlette.
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    Starlette's router and middleware cost a webhook as much as its signature, its seal and its keys together.
+    """
+
+    endpoint: Endpoint
+    rest: Starlette
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._endpoint.webhook(Request(scope, receive))
-        await response(scope, receive, send)
+        """Serve one request, or the process's lifespan."""
+        if scope["type"] != "http" or not scope["path"].startswith("/webhooks/"):
+            await self.rest(scope, receive, send)
+        elif scope["method"] == "POST":
+            await self.endpoint.webhook(scope, receive, send)
+        else:
+            refusal = problem(405, "http_405", "webhooks are sent with POST")
+            await refusal(scope, receive, send)
 
 
-def create_app(endpoint: Endpoint) -> Starlette:
+def create_app(endpoint: Endpoint) -> Application:
     """Return the ASGI application over an endpoint."""
-    webhooks = _Webhooks(endpoint)
-    return Starlette(
-        routes=[
-            Route("/webhooks/{connection}", webhooks, methods=["POST"]),
-            Route("/webhooks/{connection}/{path:path}", webhooks, methods=["POST"]),
-            Route("/healthz", endpoint.healthz),
-            Route("/readyz", endpoint.readyz),
-            Route("/metrics", endpoint.show_metrics),
-        ],
-        exception_handlers={HTTPException: _http_problem, Exception: _unexpected},  # type: ignore[dict-item]
-        lifespan=endpoint.lifespan,
+    routes = [
+        Route("/healthz", endpoint.healthz),
+        Route("/readyz", endpoint.readyz),
+        Route("/metrics", endpoint.show_metrics),
+    ]
+    handlers = {HTTPException: _http_problem, Exception: _unexpected}
+    return Application(
+        endpoint,
+        Starlette(routes=routes, exception_handlers=handlers, lifespan=endpoint.lifespan),  # type: ignore[arg-type]
     )
 
 
@@ -175,6 +188,8 @@ def problem(status: int, reason: Reason | str, detail: str) -> Response:
         "reason": str(reason),
     }
     headers = {"retry-after": str(RETRY_AFTER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = "POST"
     if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
         headers["connection"] = "close"
     return Response(orjson.dumps(body), status, headers, "application/problem+json")
@@ -201,4 +216,4 @@ async def _http_problem(_: Request, error: HTTPException) -> Response:
 
 
 async def _unexpected(_: Request, __: Exception) -> Response:
-    return problem(500, Reason.INTERNAL_ERROR, "the endpoint failed; nothing was accepted, send it again")
+    return problem(500, Reason.INTERNAL_ERROR, "the endpoint failed; try again")

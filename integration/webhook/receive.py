@@ -18,7 +18,7 @@ class Door:
     public_url: str | None = None
 
 
-def receive(
+def rows_of(
     door: Door, method: str, url: str, headers: Mapping[str, str], raw: bytes, ring: KeyRing, request_id: str
 ) -> list[Row]:
     """Return the rows to store for one request; `headers` have lower-case names.

@@ -116,7 +116,7 @@ class World:
         """Make this world the one the tasks run in."""
         for module in (celery, flow, periodic, ringing):
             patch.setattr(module, "this_process", lambda: self.current.assembly)
-        patch.setattr(ringing, "send", lambda name, arguments: self.bells.append((name, arguments)))
+        patch.setattr(ringing, "publish", lambda _, name, arguments: self.bells.append((name, arguments)))
         patch.setattr(periodic, "_waiting_messages", lambda _queue: len(self.bells))
         patch.setattr(registry, "contacts", lambda *_, gate, **__: Store(self, self.current, gate))
         real, able = registry.system_of, MemoryCrm.capabilities
