@@ -6,6 +6,7 @@ from typing import cast
 import yaml
 from sqlalchemy import Connection, func, insert, select
 
+from integration.storage.statement import execute
 from mappings.rules import FieldMap, RuleSet, ValueType
 from mappings.tables import FieldMapRow, RuleSetRow
 
@@ -24,7 +25,7 @@ def active(db: Connection) -> RuleSet:
     Raises LookupError where none is published, which only an unmigrated database shows.
     """
     fields: dict[str, dict[str, dict[str, FieldMap]]] = {}
-    rows = db.exec_driver_sql(_ACTIVE).all()
+    rows = execute(db, _ACTIVE).all()
     for row in rows:
         if row.system is not None:
             maps = fields.setdefault(row.system, {}).setdefault(row.object_type, {})
@@ -36,7 +37,7 @@ def active(db: Connection) -> RuleSet:
 
 def publish_defaults(db: Connection) -> bool:
     """Publish the rule set that ships with the program, unless one is published; say whether it was needed."""
-    db.exec_driver_sql("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
+    execute(db, "SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
     if db.scalar(select(RuleSetRow.id).where(RuleSetRow.status == "published")) is not None:
         return False
     first = insert(RuleSetRow).values(

@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 PACE_HOURS = 1
 """The pace is that of the last hour, or of as much of it as there were calls."""
 
@@ -53,7 +55,7 @@ def daily(db: Connection, connection: str, timezone: str, now: datetime) -> Fore
     local = now.astimezone(ZoneInfo(timezone))
     midnight = datetime.combine(local.date(), time.min, local.tzinfo)
     values = {"name": connection, "hour": now - timedelta(hours=PACE_HOURS), "midnight": midnight}
-    row = db.exec_driver_sql(_USE, values).one_or_none()
+    row = execute(db, _USE, values).one_or_none()
     if row is None:
         return None
     is_of_today = row.daily_seen_at is not None and row.daily_seen_at >= midnight

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from integration.errors import Reason
+from integration.storage.statement import execute
 
 # One statement for both: each try, and an audit row for each that changed the other side.
 _APPEND = """
@@ -74,4 +75,4 @@ def append(
         "remote_id": [a.remote_id for a in attempts],
         "sent": [a.was_sent for a in attempts],
     }
-    db.exec_driver_sql(_APPEND, values)
+    execute(db, _APPEND, values)

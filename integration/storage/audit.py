@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Row
 
+from integration.storage.statement import execute
+
 _LOCK = 7_226_002
 
 _APPEND = """
@@ -55,30 +57,30 @@ def append(
         "outcome": outcome,
         "reference": reference,
     }
-    db.exec_driver_sql(_APPEND, values)
+    execute(db, _APPEND, values)
 
 
 def seal(db: Connection, *, limit: int = 5_000) -> int:
     """Chain up to `limit` committed entries behind the last one; return how many. One chainer at a time."""
-    if not db.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%(lock)s)", {"lock": _LOCK}).scalar_one():
+    if not execute(db, "SELECT pg_try_advisory_xact_lock(%(lock)s)", {"lock": _LOCK}).scalar_one():
         return 0
-    last = db.exec_driver_sql(_LAST).one_or_none()
+    last = execute(db, _LAST).one_or_none()
     place, head = (last.chain, bytes(last.row_hash)) if last else (0, b"")
-    rows = db.exec_driver_sql(_UNSEALED, {"limit": limit}).fetchall()
+    rows = execute(db, _UNSEALED, {"limit": limit}).fetchall()
     hashes = []
     for row in rows:
         head = _hash(head, row)
         hashes.append(head)
     if rows:
         places = list(range(place + 1, place + 1 + len(rows)))
-        db.exec_driver_sql(_SEAL, {"id": [row.id for row in rows], "chain": places, "row_hash": hashes})
+        execute(db, _SEAL, {"id": [row.id for row in rows], "chain": places, "row_hash": hashes})
     return len(rows)
 
 
 def verify(db: Connection) -> int | None:
     """Walk the chain; return the id of the first entry that was changed, removed before, or moved, else None."""
     place, head = 0, b""
-    while rows := db.exec_driver_sql(_SEALED, {"after": place, "limit": 10_000}).fetchall():
+    while rows := execute(db, _SEALED, {"after": place, "limit": 10_000}).fetchall():
         for row in rows:
             head = _hash(head, row)
             if row.chain != place + 1 or bytes(row.row_hash) != head:

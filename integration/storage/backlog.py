@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 # What waits for its time (the night, the next try) is no backlog of now. Received and due are the same to a reader:
 # work that somebody should be at.
 _WAITING = """
@@ -40,4 +42,4 @@ class Backlog(NamedTuple):
 
 def by_connection(db: Connection) -> dict[str, Backlog]:
     """Return the backlog of each connection that has one."""
-    return {name: Backlog(*rest) for name, *rest in db.exec_driver_sql(_WAITING)}
+    return {name: Backlog(*rest) for name, *rest in execute(db, _WAITING)}

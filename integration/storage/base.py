@@ -5,12 +5,14 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from integration.storage import arrays
+from integration.storage.statement import Result, execute
 
 AWAY = (OperationalError, InterfaceError, PoolTimeout)
 """What says that the database is away, and nothing about the rows."""
@@ -51,7 +53,7 @@ def engine_for(url: str, *, pool_size: int = 8, application: str = "coursewire")
         hide_parameters=True,  # an error's text reaches logs and Flower
         connect_args={**_CONNECT, "options": _OPTIONS, "application_name": application},
     )
-    event.listen(engine, "connect", lambda connection, _: arrays.register(connection))
+    event.listen(engine, "connect", _prepare)
     event.listen(engine, "checkin", _note_time)
     event.listen(engine, "checkout", _ask_if_idle)
     return engine
@@ -67,7 +69,7 @@ def relax(db: Connection) -> None:
 
     For what is computed from rows that are kept: a crash of the server forgets it, and it is computed once more.
     """
-    db.exec_driver_sql("SET LOCAL synchronous_commit = off")
+    execute(db, "SET LOCAL synchronous_commit = off")
 
 
 def snapshot(engine: Engine) -> Engine:
@@ -84,6 +86,11 @@ def _autocommit(engine: Engine) -> Engine:
 @cache
 def _repeatable_read(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
+def _prepare(connection: psycopg.Connection[Any], _: Any) -> None:
+    arrays.register(connection)
+    connection.cursor_factory = Result
 
 
 def _note_time(_: Any, record: Any) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from integration.errors import Reason
+from integration.storage.statement import execute
 
 TRIP = 5
 """Failures in a row that open a breaker."""
@@ -77,7 +78,7 @@ def probe(db: Connection, connection: str, operation: str, lease: UUID) -> bool:
         "seconds": PROBE_SECONDS,
         "trip": TRIP,
     }
-    return db.exec_driver_sql(_PROBE, values).first() is not None
+    return execute(db, _PROBE, values).first() is not None
 
 
 def fail(db: Connection, connection: str, operation: str, reason: Reason, rests: Sequence[float]) -> int:
@@ -89,19 +90,19 @@ def fail(db: Connection, connection: str, operation: str, reason: Reason, rests:
         "rests": list(rests),
         "steps": len(rests),
     }
-    return int(db.exec_driver_sql(_FAIL, values).scalar_one())
+    return int(execute(db, _FAIL, values).scalar_one())
 
 
 def succeed(db: Connection, connection: str, operation: str) -> bool:
     """Close the breaker after a call that worked; say whether there had been failures."""
-    return db.exec_driver_sql(_SUCCEED, {"connection": connection, "operation": operation}).first() is not None
+    return execute(db, _SUCCEED, {"connection": connection, "operation": operation}).first() is not None
 
 
 def reset(db: Connection, connection: str) -> None:
     """Close every breaker of a connection by hand, though nobody knows yet whether a call works."""
-    db.exec_driver_sql(_RESET, {"connection": connection})
+    execute(db, _RESET, {"connection": connection})
 
 
 def overview(db: Connection) -> list[Breaker]:
     """Return every breaker that ever counted a failure."""
-    return [Breaker(*row) for row in db.exec_driver_sql(_OVERVIEW, {"trip": TRIP})]
+    return [Breaker(*row) for row in execute(db, _OVERVIEW, {"trip": TRIP})]

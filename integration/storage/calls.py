@@ -7,6 +7,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 _ADD = """
 INSERT INTO api_calls AS c (connection, operation, minute, outcome, calls, records, seconds)
 SELECT %(connection)s, t.operation, date_trunc('minute', t.minute), t.outcome, t.calls, t.records, t.seconds
@@ -45,4 +47,4 @@ def add(db: Connection, connection: str, calls: Iterable[Call]) -> None:
             "records": [int(total[1]) for total in sums.values()],
             "seconds": [total[2] for total in sums.values()],
         }
-        db.exec_driver_sql(_ADD, values)
+        execute(db, _ADD, values)

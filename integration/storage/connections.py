@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from integration.errors import Reason
 from integration.storage import breakers
+from integration.storage.statement import execute
 
 _REGISTER = """
 INSERT INTO connections (name, system)
@@ -73,29 +74,29 @@ class Overview(NamedTuple):
 
 def register(db: Connection, systems: Mapping[str, str]) -> None:
     """Make sure each connection of the connections file has its row."""
-    db.exec_driver_sql(_REGISTER, {"name": list(systems), "system": list(systems.values())})
+    execute(db, _REGISTER, {"name": list(systems), "system": list(systems.values())})
 
 
 def pause(db: Connection, name: str, seconds: float, reason: Reason) -> None:
     """Let nobody call it for `seconds`, as it asked; a longer pause that is under way stays."""
     limited = reason is Reason.DAILY_LIMIT
     values = {"name": name, "seconds": seconds, "reason": reason.value, "limited": limited}
-    db.exec_driver_sql(_PAUSE, values)
+    execute(db, _PAUSE, values)
 
 
 def break_off(db: Connection, name: str, reason: Reason) -> None:
     """Stop calling it until its credentials work again; its backlog stays."""
-    db.exec_driver_sql(_BREAK, {"name": name, "reason": reason.value, "probe": PROBE_SECONDS})
+    execute(db, _BREAK, {"name": name, "reason": reason.value, "probe": PROBE_SECONDS})
 
 
 def heal(db: Connection, name: str) -> None:
     """Take it up again after a call that worked."""
-    db.exec_driver_sql(_HEAL, {"name": name})
+    execute(db, _HEAL, {"name": name})
 
 
 def halt(db: Connection, name: str, seconds: float | None) -> bool:
     """Let nobody call it until a person says so, or for `seconds`; False where there is no such connection."""
-    return db.exec_driver_sql(_HALT, {"name": name, "seconds": seconds}).first() is not None
+    return execute(db, _HALT, {"name": name, "seconds": seconds}).first() is not None
 
 
 def resume(db: Connection, name: str) -> str | None:
@@ -103,7 +104,7 @@ def resume(db: Connection, name: str) -> str | None:
 
     Ends open breakers as well: what is still wrong shows at the next call.
     """
-    row = db.exec_driver_sql(_RESUME, {"name": name}).one_or_none()
+    row = execute(db, _RESUME, {"name": name}).one_or_none()
     if row is not None:
         breakers.reset(db, name)
     return str(row.status) if row else None
@@ -111,10 +112,10 @@ def resume(db: Connection, name: str) -> str | None:
 
 def end_pauses(db: Connection) -> list[str]:
     """Take up the connections that a person paused for a time which is over; return their names."""
-    return [row.name for row in db.exec_driver_sql(_END_PAUSES)]
+    return [row.name for row in execute(db, _END_PAUSES)]
 
 
 def overview(db: Connection) -> list[Overview]:
     """Return all connections by name."""
-    rows = db.exec_driver_sql("SELECT name, system, status, reason, paused_until FROM connections ORDER BY name")
+    rows = execute(db, "SELECT name, system, status, reason, paused_until FROM connections ORDER BY name")
     return [Overview(*row) for row in rows]

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 # Known courses are left alone unless their name or version changed: `ON CONFLICT DO UPDATE` would lock the few rows
 # that every batch names, and make all workers queue behind each other.
 _SEE = """
@@ -46,4 +48,4 @@ def see(db: Connection, seen: Iterable[CourseSeen]) -> None:
     if latest:
         ordered = [latest[place] for place in sorted(latest)]
         columns = {name: [getattr(course, name) for course in ordered] for name in CourseSeen._fields}
-        db.exec_driver_sql(_SEE, columns)
+        execute(db, _SEE, columns)

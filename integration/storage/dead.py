@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 Kind = Literal["event", "person"]
 KINDS: tuple[Kind, ...] = ("event", "person")
 
@@ -37,14 +39,16 @@ _CHOSEN = """
 """
 
 _CAUSES = """
-SELECT '{kind}', connection, reason, count(*), count(DISTINCT {same}), min(at), max(at), min(subject)
+SELECT '{kind}' AS kind, connection, reason, count(*) AS rows, count(DISTINCT {same}) AS same,
+       min(at) AS first_at, max(at) AS last_at, min(subject) AS example
 FROM ({rows}) AS r WHERE {chosen}
 GROUP BY connection, reason ORDER BY 4 DESC, 2, 3
 """
 
 # Events that cannot be read have no learner, so one line stands for one mistake, which the detail names.
 _MISTAKES = """
-SELECT 'event', connection, reason, detail, count(*), min(at), max(at), min(subject)
+SELECT 'event' AS kind, connection, reason, detail, count(*) AS rows, min(at) AS first_at, max(at) AS last_at,
+       min(subject) AS example
 FROM ({rows}) AS r WHERE {chosen}
 GROUP BY connection, reason, detail ORDER BY 5 DESC, 7 DESC LIMIT %(limit)s
 """
@@ -170,7 +174,7 @@ def causes(db: Connection, chosen: Chosen, kinds: Sequence[Kind] = KINDS) -> lis
     for kind in kinds:
         # `detail` names an event's mistake and nothing of the value, so two events of one mistake have one detail.
         same = "coalesce(detail, '')" if kind == "event" else "subject"
-        found += [Cause(*row) for row in db.exec_driver_sql(_query(_CAUSES, chosen, kind, same=same), _values(chosen))]
+        found += [Cause(*row) for row in execute(db, _query(_CAUSES, chosen, kind, same=same), _values(chosen))]
     return found
 
 
@@ -178,48 +182,48 @@ def items(db: Connection, chosen: Chosen, kinds: Sequence[Kind] = KINDS, *, limi
     """Return at most `limit` lines of each kind: one per mistake for events, the newest one per person."""
     values = {**_values(chosen), "limit": limit}
     queries = {"event": _MISTAKES, "person": _PEOPLE}
-    return [Item(*row) for kind in kinds for row in db.exec_driver_sql(_query(queries[kind], chosen, kind), values)]
+    return [Item(*row) for kind in kinds for row in execute(db, _query(queries[kind], chosen, kind), values)]
 
 
 def ids(db: Connection, chosen: Chosen, kind: Kind, *, after: int, up_to: int, limit: int) -> list[int]:
     """Return the next row ids of what was chosen, in order."""
     values = {**_values(chosen), "after": after, "up_to": up_to, "limit": limit}
-    return [row.id for row in db.exec_driver_sql(_query(_IDS, chosen, kind), values)]
+    return [row.id for row in execute(db, _query(_IDS, chosen, kind), values)]
 
 
 def sealed(db: Connection, chosen: Chosen, *, before: int, limit: int) -> list[Sealed]:
     """Return the payloads of the newest events chosen whose ids are below `before`, the newest first."""
     values = {**_values(chosen), "before": before, "limit": limit}
-    return [Sealed(*row) for row in db.exec_driver_sql(_query(_SEALED, chosen, "event"), values)]
+    return [Sealed(*row) for row in execute(db, _query(_SEALED, chosen, "event"), values)]
 
 
 def extent(db: Connection, chosen: Chosen, kind: Kind) -> tuple[int, int]:
     """Return how many rows are chosen, and the largest id among them."""
-    number, last = db.exec_driver_sql(_query(_EXTENT, chosen, kind), _values(chosen)).one()
+    number, last = execute(db, _query(_EXTENT, chosen, kind), _values(chosen)).one()
     return number, last
 
 
 def behind(db: Connection, sync_state_id: int, *, limit: int = 20) -> tuple[int, list[int]]:
     """Return how many events a system has not heard of because this row rests, and the oldest of them."""
-    rows = db.exec_driver_sql(_BEHIND, {"id": sync_state_id, "limit": limit}).fetchall()
+    rows = execute(db, _BEHIND, {"id": sync_state_id, "limit": limit}).fetchall()
     return (rows[0].number if rows else 0), [row.id for row in rows]
 
 
 def history(db: Connection, inbox_id: int, *, limit: int = 20) -> list[Ended]:
     """Return how often an event ended before and was put back, newest first."""
-    return [Ended(*row) for row in db.exec_driver_sql(_HISTORY, {"id": inbox_id, "limit": limit})]
+    return [Ended(*row) for row in execute(db, _HISTORY, {"id": inbox_id, "limit": limit})]
 
 
 def actions(db: Connection, subject: tuple[str, int], connection: str, *, limit: int = 20) -> list[Action]:
     """Return what people did about a subject of the audit log in one connection, newest first."""
     values = {"subject_type": subject[0], "subject": subject[1], "connection": connection, "limit": limit}
-    return [Action(*row) for row in db.exec_driver_sql(_ACTIONS, values)]
+    return [Action(*row) for row in execute(db, _ACTIONS, values)]
 
 
 def correct(db: Connection, inbox_id: int, *, seen: bytes, payload: bytes) -> bool:
     """Give a dead event a corrected payload, sealed; False where it is not dead with the one `seen` any more."""
     values = {"id": inbox_id, "seen": seen, "payload": payload}
-    return db.exec_driver_sql(_CORRECT, values).first() is not None
+    return execute(db, _CORRECT, values).first() is not None
 
 
 def _query(template: str, chosen: Chosen, kind: Kind, **parts: str) -> str:

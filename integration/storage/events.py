@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from integration.model.events import EventType, LearningEvent, believable
+from integration.storage.statement import execute
 
 # What decides a standing; the rest (enrolled, progress, assessments) is kept beside it and never changes it.
 STANDING_TYPES = (
@@ -126,14 +127,14 @@ def append(db: Connection, facts: Sequence[Fact]) -> set[int]:
         return set()
     rows = [_row(key, content, fact) for (key, content), fact in sorted(distinct.items(), key=lambda item: item[0])]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return {row.person_id for row in db.exec_driver_sql(_APPEND, columns).all()}
+    return {row.person_id for row in execute(db, _APPEND, columns).all()}
 
 
 def standings(db: Connection, ids: Iterable[int]) -> dict[int, list[Standing]]:
     """Return what decides each person's fields."""
     values = {"ids": sorted(set(ids)), "types": [t.value for t in STANDING_TYPES]}
     found: dict[int, list[Standing]] = {}
-    for row in db.exec_driver_sql(_STANDINGS, values).all():
+    for row in execute(db, _STANDINGS, values).all():
         found.setdefault(row.person_id, []).append(Standing(*row))
     return found
 

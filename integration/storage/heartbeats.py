@@ -6,6 +6,8 @@ health check (`integration.observability.probe`) reads these rows.
 
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 # The whole row anew: what was sent into an outage that is over may be lost, and is waited for no longer.
 _BEGIN = """
 INSERT INTO heartbeats (node, started_at, sent_at) VALUES (%(node)s, now(), now())
@@ -24,20 +26,20 @@ _FORGET = "DELETE FROM heartbeats WHERE node = %(node)s"
 
 def begin(db: Connection, node: str) -> None:
     """Note that a worker sent a canary with nothing to wait for before: it has just started, or an outage is over."""
-    db.exec_driver_sql(_BEGIN, {"node": node})
+    execute(db, _BEGIN, {"node": node})
 
 
 def sent(db: Connection, node: str, *, busy: bool) -> None:
     """Note that a canary was sent; `busy`: other messages were worked off since the last one, which says as much."""
-    if not db.exec_driver_sql(_SENT, {"node": node, "busy": busy}).rowcount:
+    if not execute(db, _SENT, {"node": node, "busy": busy}).rowcount:
         begin(db, node)
 
 
 def heard(db: Connection, node: str) -> None:
     """Note that a canary came back through broker, worker and Postgres."""
-    db.exec_driver_sql(_HEARD, {"node": node})
+    execute(db, _HEARD, {"node": node})
 
 
 def forget(db: Connection, node: str) -> None:
     """Note that a worker ended as it should."""
-    db.exec_driver_sql(_FORGET, {"node": node})
+    execute(db, _FORGET, {"node": node})

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from integration.errors import Reason
 from integration.storage.base import FORGETTABLE
+from integration.storage.statement import execute
 
 LEASE_SECONDS = 15
 """Far above what a batch of SQL takes; a batch that is still claimed after it has lost its worker. One that is late all
@@ -169,7 +170,7 @@ def claim(db: Connection, kind: str, ids: Sequence[int], lease: UUID, *, limit: 
     A message is a hint: one that names few rows still does a full batch of work when work is there.
     """
     values = {"kind": kind, "ids": list(ids), "lease": lease, "limit": limit, "seconds": LEASE_SECONDS}
-    rows = db.exec_driver_sql(_CLAIM, values).all()
+    rows = execute(db, _CLAIM, values).all()
     return sorted(Claimed(*row) for row in rows)
 
 
@@ -184,32 +185,32 @@ def settle(db: Connection, lease: UUID, outcomes: Iterable[Settled]) -> int:
         "detail": [o.detail for o in ordered],
         "person_id": [o.person_id for o in ordered],
     }
-    settled = db.exec_driver_sql(_SETTLE, values).rowcount
+    settled = execute(db, _SETTLE, values).rowcount
     for outcome in ordered:  # parking is the exception, and arrays of arrays must be rectangular
         if outcome.park_keys:
-            db.exec_driver_sql(_PARK_BEHIND, {"id": outcome.id, "park_keys": list(outcome.park_keys)})
+            execute(db, _PARK_BEHIND, {"id": outcome.id, "park_keys": list(outcome.park_keys)})
     return settled
 
 
 def give_back(db: Connection, lease: UUID) -> None:
     """Return what this lease holds, attempt included: the fault was ours or the database's."""
-    db.exec_driver_sql(_GIVE_BACK, {"lease": lease})
+    execute(db, _GIVE_BACK, {"lease": lease})
 
 
 def release(db: Connection, park_keys: Sequence[bytes]) -> list[tuple[int, str]]:
     """Put everything that was parked behind these keys back to `received`; return (id, kind)."""
     if not park_keys:
         return []
-    return [(row.id, row.kind) for row in db.exec_driver_sql(_RELEASE, {"park_keys": sorted(set(park_keys))}).all()]
+    return [(row.id, row.kind) for row in execute(db, _RELEASE, {"park_keys": sorted(set(park_keys))}).all()]
 
 
 def expire(db: Connection) -> list[tuple[int, str]]:
     """Take back the rows of dead workers, halving their batch; return (id, new status)."""
     values = {"deaths": DEATHS_ALONE, "reason": Reason.CRASH_LOOP.value}
-    return [(row.id, row.status) for row in db.exec_driver_sql(_EXPIRE, values).all()]
+    return [(row.id, row.status) for row in execute(db, _EXPIRE, values).all()]
 
 
 def unrung(db: Connection, *, quiet: float, unheard: float, limit: int) -> list[Unrung]:
     """Stamp and return rows nobody claimed: `quiet` seconds after they came, `unheard` after the sweeper last rang."""
     values = {"quiet": quiet, "unheard": unheard, "limit": limit}
-    return sorted(Unrung(*row) for row in db.exec_driver_sql(_UNRUNG, values).all())
+    return sorted(Unrung(*row) for row in execute(db, _UNRUNG, values).all())

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection
 
 from integration.security.seal import IndexKeys, KeyRing, new_key
+from integration.storage.statement import execute
 
 _LOCK = 7_226_003
 
@@ -14,17 +15,17 @@ def load(db: Connection, ring: KeyRing) -> IndexKeys:
     """
     keys = _read(db, ring)
     if not keys:
-        db.exec_driver_sql("SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
+        execute(db, "SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
         keys = _read(db, ring)
     if not keys:
         keys = {1: new_key()}
         sealed = ring.seal(keys[1], _context(1))
-        db.exec_driver_sql("INSERT INTO index_keys (version, sealed) VALUES (1, %(sealed)s)", {"sealed": sealed})
+        execute(db, "INSERT INTO index_keys (version, sealed) VALUES (1, %(sealed)s)", {"sealed": sealed})
     return IndexKeys(keys)
 
 
 def _read(db: Connection, ring: KeyRing) -> dict[int, bytes]:
-    rows = db.exec_driver_sql("SELECT version, sealed FROM index_keys")
+    rows = execute(db, "SELECT version, sealed FROM index_keys")
     return {row.version: ring.open(bytes(row.sealed), _context(row.version)) for row in rows}
 
 

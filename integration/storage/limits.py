@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from integration.ports import Rate
+from integration.storage.statement import execute
 
 _READ = """
 SELECT name, coalesce(limits -> 'rates', '{}') AS rates, daily_limit, daily_remaining, daily_seen_at
@@ -50,7 +51,7 @@ class Learned(NamedTuple):
 
 def learned(db: Connection, names: Iterable[str]) -> dict[str, Learned]:
     """Return what is known of these connections; one without a row is absent."""
-    rows = db.exec_driver_sql(_READ, {"name": list(names)})
+    rows = execute(db, _READ, {"name": list(names)})
     return {
         row.name: Learned(
             {endpoint: Rate(int(calls), float(seconds)) for endpoint, (calls, seconds) in row.rates.items()},
@@ -74,4 +75,4 @@ def learn(db: Connection, name: str, news: Learned, *, alone: bool = False) -> N
         "seen_at": today.seen_at if today else None,
         "resets_at": today.resets_at.timestamp() if today and today.resets_at else None,
     }
-    db.exec_driver_sql(_WRITE, values)
+    execute(db, _WRITE, values)

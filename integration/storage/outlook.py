@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from integration.storage import breakers
+from integration.storage.statement import execute
 from integration.storage.sync_state import BACKFILL, LIVE
 
 # Each lane is asked by its index, so that a look costs the same in a backlog of any size.
@@ -73,4 +74,4 @@ def look(db: Connection, connection: str, operation: str, *, first: int = LIVE, 
         "second": LIVE + BACKFILL - first,
         "burst": burst,
     }
-    return Outlook(*db.exec_driver_sql(_LOOK, values).one())
+    return Outlook(*execute(db, _LOOK, values).one())

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from integration.errors import Reason
+from integration.storage.statement import execute
 
 # One line per learner, however many events wait behind the same decision.
 _EVENTS = """
@@ -94,31 +95,31 @@ class ParkedRow(NamedTuple):
 
 def learners(db: Connection, *, limit: int) -> list[ParkedLearner]:
     """Return what waits in the inbox, at most `limit` learners of each connection and reason."""
-    return [ParkedLearner(*row) for row in db.exec_driver_sql(_EVENTS, {"limit": limit})]
+    return [ParkedLearner(*row) for row in execute(db, _EVENTS, {"limit": limit})]
 
 
 def people(db: Connection, *, limit: int) -> list[ParkedPerson]:
     """Return whose fields wait, at most `limit` people of each connection and reason."""
-    return [ParkedPerson(*row) for row in db.exec_driver_sql(_PEOPLE, {"limit": limit})]
+    return [ParkedPerson(*row) for row in execute(db, _PEOPLE, {"limit": limit})]
 
 
 def row(db: Connection, inbox_id: int) -> ParkedRow | None:
     """Return an inbox row, whatever its status."""
-    found = db.exec_driver_sql(_ROW, {"id": inbox_id}).one_or_none()
+    found = execute(db, _ROW, {"id": inbox_id}).one_or_none()
     return ParkedRow(*found) if found else None
 
 
 def behind(db: Connection, park_key: bytes) -> list[int]:
     """Return the ids of the events that wait behind a key."""
-    return [found.id for found in db.exec_driver_sql(_BEHIND, {"keys": [park_key]})]
+    return [found.id for found in execute(db, _BEHIND, {"keys": [park_key]})]
 
 
 def release(db: Connection, inbox_id: int) -> list[tuple[int, str]]:
     """Put one parked event back to `received`; return (id, kind), nothing where it was not parked."""
-    return [(found.id, found.kind) for found in db.exec_driver_sql(_RELEASE, {"id": inbox_id})]
+    return [(found.id, found.kind) for found in execute(db, _RELEASE, {"id": inbox_id})]
 
 
 def ignore(db: Connection, inbox_id: int) -> bool:
     """End one parked event as ignored; say whether it was parked."""
     values = {"id": inbox_id, "reason": Reason.IGNORED_BY_DECISION.value}
-    return db.exec_driver_sql(_IGNORE, values).first() is not None
+    return execute(db, _IGNORE, values).first() is not None

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row
 from integration.errors import NeedsAttention
 from integration.model.people import Profile
 from integration.security.seal import IndexKeys, KeyRing
+from integration.storage.statement import execute
 
 _SERIALISE = """
 SELECT pg_advisory_xact_lock(k) FROM unnest(%(keys)s::bigint[]) AS k
@@ -93,7 +94,7 @@ def serialise(db: Connection, names: Iterable[str]) -> None:
     Sorted, so that two workers cannot wait for each other; taken before any row is locked.
     """
     keys = sorted({int.from_bytes(sha256(name.encode()).digest()[:8], "big", signed=True) for name in names})
-    db.exec_driver_sql(_SERIALISE, {"keys": keys})
+    execute(db, _SERIALISE, {"keys": keys})
 
 
 def by_link(db: Connection, object_type: str, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -103,7 +104,7 @@ def by_link(db: Connection, object_type: str, names: Sequence[tuple[str, str]]) 
         "connection": [connection for connection, _ in names],
         "external_id": [external_id for _, external_id in names],
     }
-    return {(row.connection, row.external_id): row.object_id for row in db.exec_driver_sql(_BY_LINK, values).all()}
+    return {(row.connection, row.external_id): row.object_id for row in execute(db, _BY_LINK, values).all()}
 
 
 def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str, int]:
@@ -111,14 +112,14 @@ def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str
     candidates = {key: email for email in emails for key in keys.candidates("email", email)}
     if not candidates:
         return {}
-    rows = db.exec_driver_sql(_BY_EMAIL, {"keys": sorted(candidates)}).all()
+    rows = execute(db, _BY_EMAIL, {"keys": sorted(candidates)}).all()
     return {candidates[bytes(row.email_key)]: row.id for row in rows}
 
 
 def linked(db: Connection, ids: Iterable[int], object_types: Sequence[str]) -> dict[int, list[tuple[str, str, str]]]:
     """Return (connection, external id, object type) of each person, the oldest link first."""
     found: dict[int, list[tuple[str, str, str]]] = {}
-    for row in db.exec_driver_sql(_LINKED, {"ids": sorted(set(ids)), "object_types": list(object_types)}).all():
+    for row in execute(db, _LINKED, {"ids": sorted(set(ids)), "object_types": list(object_types)}).all():
         found.setdefault(row.object_id, []).append((row.connection, row.external_id, row.object_type))
     return found
 
@@ -128,13 +129,13 @@ def load(db: Connection, ids: Iterable[int], ring: KeyRing, *, lock: bool = Fals
 
     Whose profile cannot be opened is `is_unreadable`, with an empty profile that must not be saved.
     """
-    rows = db.exec_driver_sql(_LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))}).all()
+    rows = execute(db, _LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))}).all()
     return {row.id: _person(row, ring) for row in rows}
 
 
 def new_ids(db: Connection, count: int) -> list[int]:
     """Return `count` ids for people to come; an id must be known before what is personal is sealed."""
-    return [row[0] for row in db.exec_driver_sql(_NEW_IDS, {"count": count}).all()] if count else []
+    return [row[0] for row in execute(db, _NEW_IDS, {"count": count}).all()] if count else []
 
 
 def save(db: Connection, people: Iterable[Person], ring: KeyRing, keys: IndexKeys) -> None:
@@ -149,7 +150,7 @@ def save(db: Connection, people: Iterable[Person], ring: KeyRing, keys: IndexKey
             "email_key": [keys.newest("email", p.profile.email) if p.profile.email else None for p in chosen],
             "attention": [p.attention for p in chosen],
         }
-        db.exec_driver_sql(sql, values)
+        execute(db, sql, values)
 
 
 def link(db: Connection, object_type: str, names: Mapping[tuple[str, str], int]) -> None:
@@ -162,17 +163,17 @@ def link(db: Connection, object_type: str, names: Mapping[tuple[str, str], int])
         "external_id": [external_id for _, external_id in names],
         "object_id": list(names.values()),
     }
-    db.exec_driver_sql(_LINK, values)
+    execute(db, _LINK, values)
 
 
 def bump(db: Connection, ids: Iterable[int]) -> None:
     """Count a change of these people, whose rows the caller holds; look up their next expiry on the way."""
-    db.exec_driver_sql(_BUMP, {"ids": sorted(set(ids))})
+    execute(db, _BUMP, {"ids": sorted(set(ids))})
 
 
 def due_transitions(db: Connection, *, limit: int) -> list[int]:
     """Return, locked, people whose projection changes by the clock alone (a certificate expired)."""
-    return [row.id for row in db.exec_driver_sql(_DUE_TRANSITIONS, {"limit": limit}).all()]
+    return [row.id for row in execute(db, _DUE_TRANSITIONS, {"limit": limit}).all()]
 
 
 def _person(row: Row[Any], ring: KeyRing) -> Person:

@@ -6,6 +6,8 @@ duplicate for ever. Facts, what systems hold, and the audit log stay.
 
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 ROWS = 1_000
 """Most rows of a slice."""
 
@@ -75,5 +77,5 @@ def step(
 ) -> dict[str, int]:
     """Remove at most `rows` of each kind; return how many by kind, nothing when nothing is old any more."""
     days = {"payload_days": payload_days, "failed_payload_days": failed_payload_days, "history_days": history_days}
-    removed = {name: db.exec_driver_sql(sql, {**days, "rows": rows}).rowcount for name, sql in _SLICES.items()}
+    removed = {name: execute(db, sql, {**days, "rows": rows}).rowcount for name, sql in _SLICES.items()}
     return {name: number for name, number in removed.items() if number}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from integration.errors import Reason
+from integration.storage.statement import execute
 
 RETRY_SECONDS = 3600.0
 """How long a refused property is left out before it is tried again."""
@@ -39,7 +40,7 @@ def add(db: Connection, connection: str, object_type: str, fields: Iterable[str]
         "fields": sorted(set(fields)),
         "seconds": RETRY_SECONDS,
     }
-    return [row.field for row in db.exec_driver_sql(_ADD, values) if row.fresh]
+    return [row.field for row in execute(db, _ADD, values) if row.fresh]
 
 
 class Quarantine(NamedTuple):
@@ -51,7 +52,7 @@ class Quarantine(NamedTuple):
 
 def known(db: Connection, connection: str, *object_types: str) -> dict[str, Quarantine]:
     """Return what is or was left out, per object type."""
-    rows = db.exec_driver_sql(_KNOWN, {"connection": connection, "object_types": list(object_types)}).fetchall()
+    rows = execute(db, _KNOWN, {"connection": connection, "object_types": list(object_types)}).fetchall()
     return {
         kind: Quarantine(
             frozenset(row.field for row in rows if row.object_type == kind and row.is_held),
@@ -64,4 +65,4 @@ def known(db: Connection, connection: str, *object_types: str) -> dict[str, Quar
 def drop(db: Connection, connection: str, object_type: str, accepted: Iterable[str]) -> list[str]:
     """Forget the ones whose time was up and which were accepted again; return them."""
     values = {"connection": connection, "object_type": object_type, "fields": sorted(set(accepted))}
-    return [row.field for row in db.exec_driver_sql(_DROP, values)]
+    return [row.field for row in execute(db, _DROP, values)]

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 _CLOCK_SLACK = timedelta(minutes=1)
 """Ids are given in the order of arrival, give or take what a statement may take."""
 
@@ -108,64 +110,64 @@ class Chosen:
 def events(db: Connection, chosen: Chosen, *, limit: int) -> list[Event]:
     """Return the newest events chosen."""
     sql = f"{_COLUMNS} {_CHOSEN} ORDER BY id DESC LIMIT %(limit)s"
-    return [Event(*row) for row in db.exec_driver_sql(sql, {**_values(db, chosen), "limit": limit})]
+    return [Event(*row) for row in execute(db, sql, {**_values(db, chosen), "limit": limit})]
 
 
 def counts(db: Connection, chosen: Chosen) -> list[Count]:
     """Return how many events are chosen, by status and reason, the most first."""
-    return [Count(*row) for row in db.exec_driver_sql(_COUNTS, _values(db, chosen))]
+    return [Count(*row) for row in execute(db, _COUNTS, _values(db, chosen))]
 
 
 def by_id(db: Connection, ids: Sequence[int]) -> list[Event]:
     """Return these events, newest first; one whose row was purged is left out."""
     sql = f"{_COLUMNS} WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id DESC"
-    return [Event(*row) for row in db.exec_driver_sql(sql, {"ids": list(ids)})]
+    return [Event(*row) for row in execute(db, sql, {"ids": list(ids)})]
 
 
 def by_key(db: Connection, key: bytes, connections: Sequence[str]) -> list[tuple[str, int]]:
     """Return (connection, inbox id) of what came under a sender's id; the ids outlive the rows."""
-    rows = db.exec_driver_sql(_BY_KEY, {"key": key, "connections": list(connections)})
+    rows = execute(db, _BY_KEY, {"key": key, "connections": list(connections)})
     return [(row.connection, row.inbox_id) for row in rows]
 
 
 def of_person(db: Connection, person_id: int, *, limit: int) -> list[Event]:
     """Return the newest events known to be about a person."""
     sql = f"{_COLUMNS} WHERE person_id = %(person)s ORDER BY id DESC LIMIT %(limit)s"
-    return [Event(*row) for row in db.exec_driver_sql(sql, {"person": person_id, "limit": limit})]
+    return [Event(*row) for row in execute(db, sql, {"person": person_id, "limit": limit})]
 
 
 def counts_of_person(db: Connection, person_id: int) -> list[Count]:
     """Return how many events are known to be about a person, by status and reason."""
-    return [Count(*row) for row in db.exec_driver_sql(_OF_PERSON, {"person": person_id})]
+    return [Count(*row) for row in execute(db, _OF_PERSON, {"person": person_id})]
 
 
 def waiting_behind(db: Connection, park_keys: Sequence[bytes], *, limit: int) -> list[Event]:
     """Return the newest events parked behind any of these keys."""
     sql = f"{_COLUMNS} WHERE status = 'parked' AND park_keys && %(keys)s::bytea[] ORDER BY id DESC LIMIT %(limit)s"
-    return [Event(*row) for row in db.exec_driver_sql(sql, {"keys": list(park_keys), "limit": limit})]
+    return [Event(*row) for row in execute(db, sql, {"keys": list(park_keys), "limit": limit})]
 
 
 def facts(db: Connection, event: Event) -> list[Fact]:
     """Return the facts that an event added to its person; none where it said nothing new."""
-    rows = db.exec_driver_sql(_FACTS, {"person": event.person_id, "id": event.id})
+    rows = execute(db, _FACTS, {"person": event.person_id, "id": event.id})
     return [Fact(*row) for row in rows]
 
 
 def dead_from(db: Connection, connections: Collection[str]) -> int:
     """Return how many events of these connections are dead; whom they are about nobody could read."""
     query = "SELECT count(*) FROM inbox WHERE status = 'dead' AND connection = ANY(%(names)s::text[])"
-    return int(db.exec_driver_sql(query, {"names": list(connections)}).scalar_one())
+    return int(execute(db, query, {"names": list(connections)}).scalar_one())
 
 
 def payload(db: Connection, event_id: int) -> bytes | None:
     """Return the sealed payload of an event, None where it was purged."""
-    found = db.exec_driver_sql("SELECT payload FROM inbox WHERE id = %(id)s", {"id": event_id}).scalar()
+    found = execute(db, "SELECT payload FROM inbox WHERE id = %(id)s", {"id": event_id}).scalar()
     return bytes(found) if found is not None else None
 
 
 def original(db: Connection, event_id: int) -> bytes | None:
     """Return the sealed payload as it was received, where a person has corrected it since."""
-    found = db.exec_driver_sql("SELECT original_payload FROM inbox WHERE id = %(id)s", {"id": event_id}).scalar()
+    found = execute(db, "SELECT original_payload FROM inbox WHERE id = %(id)s", {"id": event_id}).scalar()
     return bytes(found) if found is not None else None
 
 
@@ -181,10 +183,10 @@ def _values(db: Connection, chosen: Chosen) -> dict[str, object]:
 
 def _first_since(db: Connection, since: datetime) -> int:
     """Return the id at which `since` begins, found by halving: a large inbox is never read from end to end."""
-    low, high = db.exec_driver_sql("SELECT coalesce(min(id), 0), coalesce(max(id), 0) + 1 FROM inbox").one()
+    low, high = execute(db, "SELECT coalesce(min(id), 0) AS low, coalesce(max(id), 0) + 1 AS high FROM inbox").one()
     while low < high:
         middle = (low + high) // 2
-        row = db.exec_driver_sql(_FROM, {"id": middle}).one_or_none()
+        row = execute(db, _FROM, {"id": middle}).one_or_none()
         if row is None or row.received_at >= since:
             high = middle
         else:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from integration.errors import Reason
 from integration.storage import audit, dead
 from integration.storage.dead import Chosen, Kind
+from integration.storage.statement import execute
 from integration.storage.sync_state import BACKFILL
 
 RATE = 6_000
@@ -170,9 +171,9 @@ def put_back(db: Connection, kind: Kind, ids: Sequence[int], by: By, *, status: 
         "crash_loop": Reason.CRASH_LOOP.value,
     }
     if kind == "event":
-        events = sorted((row.id, row.kind, row.max_batch) for row in db.exec_driver_sql(_EVENTS, values))
+        events = sorted((row.id, row.kind, row.max_batch) for row in execute(db, _EVENTS, values))
         return PutBack(len(events), tuple(events))
-    rows = db.exec_driver_sql(_PEOPLE, {**values, "backfill": BACKFILL}).fetchall()
+    rows = execute(db, _PEOPLE, {**values, "backfill": BACKFILL}).fetchall()
     return PutBack(len(rows), places=frozenset((row.connection, row.operation) for row in rows))
 
 
@@ -190,7 +191,7 @@ def start(db: Connection, kind: Kind, chosen: Chosen, *, actor: str, rate: int =
         "up_to_id": last,
         "burst": BURST_SECONDS,
     }
-    replay_id = int(db.exec_driver_sql(_START, values).scalar_one())
+    replay_id = int(execute(db, _START, values).scalar_one())
     _note(db, replay_id, actor, "started")
     return get(db, replay_id)
 
@@ -201,7 +202,7 @@ def work(engine: Engine) -> PutBack:
     A slice and how far it came are one transaction: killed at any moment, the next one goes on where it was.
     """
     with engine.begin() as db:
-        active = [row.id for row in db.exec_driver_sql("SELECT id FROM replays WHERE status = 'active' ORDER BY id")]
+        active = [row.id for row in execute(db, "SELECT id FROM replays WHERE status = 'active' ORDER BY id")]
     done = PutBack()
     for replay_id in active:
         with engine.begin() as db:
@@ -211,7 +212,7 @@ def work(engine: Engine) -> PutBack:
 
 def advance(db: Connection, replay_id: int) -> PutBack:
     """Put back one slice of a replay, as many rows as its rate allows by now; nothing where another one is at it."""
-    row = db.exec_driver_sql(_HOLD, {"id": replay_id}).one_or_none()
+    row = execute(db, _HOLD, {"id": replay_id}).one_or_none()
     if row is None:
         return PutBack()
     replay = Replay(*row)
@@ -231,14 +232,14 @@ def advance(db: Connection, replay_id: int) -> PutBack:
         "spent": len(ids) / per_second,
         "burst": BURST_SECONDS,
     }
-    db.exec_driver_sql(_ADVANCE, values)
+    execute(db, _ADVANCE, values)
     return done
 
 
 def turn(db: Connection, replay_id: int, how: Turn, *, actor: str) -> bool:
     """Pause, resume or cancel a replay; what it has put back stays so. False where it is not in such a state."""
     to, before = _TURNS[how]
-    done = db.exec_driver_sql(_TURN, {"id": replay_id, "to": to, "from": before}).first() is not None
+    done = execute(db, _TURN, {"id": replay_id, "to": to, "from": before}).first() is not None
     if done:
         _note(db, replay_id, actor, to if how != "resume" else "resumed")
     return done
@@ -246,19 +247,19 @@ def turn(db: Connection, replay_id: int, how: Turn, *, actor: str) -> bool:
 
 def get(db: Connection, replay_id: int) -> Replay | None:
     """Return one replay."""
-    row = db.exec_driver_sql(f"{_COLUMNS} WHERE id = %(id)s", {"id": replay_id}).one_or_none()
+    row = execute(db, f"{_COLUMNS} WHERE id = %(id)s", {"id": replay_id}).one_or_none()
     return Replay(*row) if row else None
 
 
 def overview(db: Connection, *, limit: int) -> list[Replay]:
     """Return the newest replays."""
-    rows = db.exec_driver_sql(f"{_COLUMNS} ORDER BY id DESC LIMIT %(limit)s", {"limit": limit})
+    rows = execute(db, f"{_COLUMNS} ORDER BY id DESC LIMIT %(limit)s", {"limit": limit})
     return [Replay(*row) for row in rows]
 
 
 def _waited(db: Connection, replay: Replay) -> float:
     """Return the seconds a replay has not used yet, by the clock of the database."""
-    now: datetime = db.exec_driver_sql("SELECT now()").scalar_one()
+    now: datetime = execute(db, "SELECT now()").scalar_one()
     return min((now - replay.updated_at).total_seconds(), SLICE * 60 / replay.rate)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from integration.storage.base import FORGETTABLE
+from integration.storage.statement import execute
 
 UNHEARD_SECONDS = 10
 """A ring that nobody answered by then is lost."""
@@ -60,7 +61,7 @@ WHERE connection = %(connection)s AND operation = %(operation)s AND lease = %(le
 def ring(db: Connection, connection: str, operation: str) -> bool:
     """Say whether the caller should ring: nobody has, or nobody heard."""
     values = {"connection": connection, "operation": operation, "unheard": UNHEARD_SECONDS}
-    return db.exec_driver_sql(_RING, values).first() is not None
+    return execute(db, _RING, values).first() is not None
 
 
 def may_help(db: Connection, connection: str, operation: str, *, burst: int, overdue: float) -> bool:
@@ -70,15 +71,15 @@ def may_help(db: Connection, connection: str, operation: str, *, burst: int, ove
     counts as dead.
     """
     values = {"connection": connection, "operation": operation, "burst": burst, "overdue": overdue}
-    return bool(db.exec_driver_sql(_MAY_HELP, values).scalar())
+    return bool(execute(db, _MAY_HELP, values).scalar())
 
 
 def start(db: Connection, connection: str, operation: str, lease: UUID) -> bool:
     """Become the drain, or stay it for another while; False where another one is at work."""
     values = {"connection": connection, "operation": operation, "lease": lease, "seconds": DRAIN_SECONDS}
-    return db.exec_driver_sql(_START, values).first() is not None
+    return execute(db, _START, values).first() is not None
 
 
 def stop(db: Connection, connection: str, operation: str, lease: UUID) -> None:
     """Stop being the drain."""
-    db.exec_driver_sql(_STOP, {"connection": connection, "operation": operation, "lease": lease})
+    execute(db, _STOP, {"connection": connection, "operation": operation, "lease": lease})

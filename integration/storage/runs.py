@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 LEASE_SECONDS = 120
 """A run whose holder was not heard of for so long is taken over; a slice takes seconds."""
 
@@ -84,19 +86,19 @@ class Held:
 
 def clock(db: Connection) -> datetime:
     """Return the time at Postgres: the one clock that all workers share."""
-    now: datetime = db.exec_driver_sql(_NOW).scalar_one()
+    now: datetime = execute(db, _NOW).scalar_one()
     return now
 
 
 def start(db: Connection, job: str, scheduled_for: datetime, now: datetime) -> bool:
     """Note that a job is due since `scheduled_for`; False: somebody did so before, or `now` was set back."""
     values = {"job": job, "scheduled_for": scheduled_for, "now": now, "stepped_back": STEPPED_BACK}
-    return db.exec_driver_sql(_START, values).first() is not None
+    return execute(db, _START, values).first() is not None
 
 
 def take(db: Connection, jobs: Sequence[str], now: datetime) -> list[Held]:
     """Take the open runs of these jobs that nobody works on, at most one of each."""
-    rows = db.exec_driver_sql(_TAKE, {"jobs": list(jobs), "now": now, "lease": LEASE_SECONDS})
+    rows = execute(db, _TAKE, {"jobs": list(jobs), "now": now, "lease": LEASE_SECONDS})
     return [Held(row.job, row.scheduled_for, row.heartbeat_at, row.counts or {}) for row in rows]
 
 
@@ -117,7 +119,7 @@ def finish(db: Connection, held: Held, outcome: str) -> None:
 
 def latest(db: Connection, job: str | None = None, *, limit: int) -> list[Run]:
     """Return the newest runs, of one job or of all."""
-    return [Run(*row) for row in db.exec_driver_sql(_LATEST, {"job": job, "limit": limit})]
+    return [Run(*row) for row in execute(db, _LATEST, {"job": job, "limit": limit})]
 
 
 def _with(held: Held, done: dict[str, int]) -> Held:
@@ -134,7 +136,7 @@ def _write(db: Connection, held: Held, outcome: str | None, *, keep: bool) -> He
         "outcome": outcome,
         "keep": keep,
     }
-    row = db.exec_driver_sql(_WRITE, values).first()
+    row = execute(db, _WRITE, values).first()
     if row is None:
         raise RunTaken(held.job)
     return replace(held, heartbeat_at=row.heartbeat_at or held.heartbeat_at)

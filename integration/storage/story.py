@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from integration.storage.statement import execute
+
 _PERSON = """
 SELECT id, version, attention, merged_into, erased_at, created_at, next_transition_at
 FROM people WHERE id = %(id)s
@@ -92,24 +94,24 @@ class LeftOut(NamedTuple):
 
 def person(db: Connection, person_id: int) -> PersonRow | None:
     """Return a person's row, None where there is none."""
-    row = db.exec_driver_sql(_PERSON, {"id": person_id}).one_or_none()
+    row = execute(db, _PERSON, {"id": person_id}).one_or_none()
     return PersonRow(*row) if row else None
 
 
 def sync_rows(db: Connection, person_id: int) -> list[SyncRow]:
     """Return what each system is to hold of a person."""
-    return [SyncRow(*row) for row in db.exec_driver_sql(_STATES, {"id": person_id})]
+    return [SyncRow(*row) for row in execute(db, _STATES, {"id": person_id})]
 
 
 def tries(db: Connection, sync_state_ids: Sequence[int], *, limit: int, version: int = 0) -> dict[int, list[Try]]:
     """Return the last tries of each row, newest first, from a version of the person on."""
     found: dict[int, list[Try]] = {row_id: [] for row_id in sync_state_ids}
     values = {"ids": list(sync_state_ids), "limit": limit, "version": version}
-    for row in db.exec_driver_sql(_ATTEMPTS, values):
+    for row in execute(db, _ATTEMPTS, values):
         found[row.subject_id].append(Try(*row))
     return found
 
 
 def left_out(db: Connection) -> list[LeftOut]:
     """Return the properties that are left out now."""
-    return [LeftOut(*row) for row in db.exec_driver_sql(_LEFT_OUT)]
+    return [LeftOut(*row) for row in execute(db, _LEFT_OUT)]

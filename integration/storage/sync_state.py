@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from integration.errors import Reason
 from integration.storage.base import FORGETTABLE
+from integration.storage.statement import execute
 
 LIVE, BACKFILL = 0, 1
 """Lanes: live goes first, and a live want lifts a backfill one (rule 4)."""
@@ -227,7 +228,7 @@ def want(db: Connection, object_type: str, operation: str, wants: Iterable[Want]
         "lane": [w.lane for w in ordered],
         "not_before": [w.not_before for w in ordered],
     }
-    return frozenset(row.connection for row in db.exec_driver_sql(_WANT, values) if row.is_due)
+    return frozenset(row.connection for row in execute(db, _WANT, values) if row.is_due)
 
 
 def claim(
@@ -254,13 +255,13 @@ def claim(
         "suspects": suspects,
         "limit": min(limit, suspects or limit),
     }
-    return sorted(Claimed(*row) for row in db.exec_driver_sql(_CLAIM, values).all())
+    return sorted(Claimed(*row) for row in execute(db, _CLAIM, values).all())
 
 
 def renew(db: Connection, lease: UUID, ids: Sequence[int]) -> bool:
     """Hold these rows for another while; False where one of them is no longer ours."""
     values = {"lease": lease, "ids": list(ids), "seconds": LEASE_SECONDS}
-    return db.exec_driver_sql(_RENEW, values).rowcount == len(ids)
+    return execute(db, _RENEW, values).rowcount == len(ids)
 
 
 def settle(db: Connection, lease: UUID, outcomes: Sequence[Settled], *, rule_set: int | None) -> set[int]:
@@ -270,10 +271,10 @@ def settle(db: Connection, lease: UUID, outcomes: Sequence[Settled], *, rule_set
     columns["reason"] = [o.reason.value for o in ordered]
     columns["projected"] = [o.written if o.projected is None else o.projected for o in ordered]
     values = {**columns, "lease": lease, "rule_set": rule_set, "backfill": BACKFILL}
-    kept = {row.id for row in db.exec_driver_sql(_SETTLE, values).all()}
+    kept = {row.id for row in execute(db, _SETTLE, values).all()}
     late = [o for o in ordered if o.id not in kept]
     if late:
-        db.exec_driver_sql(_LATE, {"id": [o.id for o in late], "remote_id": [o.remote_id for o in late]})
+        execute(db, _LATE, {"id": [o.id for o in late], "remote_id": [o.remote_id for o in late]})
     return kept
 
 
@@ -284,7 +285,7 @@ def expire(db: Connection) -> list[tuple[int, str]]:
         "crash_loop": Reason.CRASH_LOOP.value,
         "expired": Reason.LEASE_EXPIRED.value,
     }
-    return [(row.id, row.status) for row in db.exec_driver_sql(_EXPIRE, values).all()]
+    return [(row.id, row.status) for row in execute(db, _EXPIRE, values).all()]
 
 
 class Backlog(NamedTuple):
@@ -298,13 +299,13 @@ class Backlog(NamedTuple):
 def backlog(db: Connection, connection: str, operation: str, *, burst: int, most: int = 10_000) -> Backlog:
     """Return what is due (counted up to `most`) and what is on its way."""
     values = {"connection": connection, "operation": operation, "burst": burst, "most": most}
-    return Backlog(*db.exec_driver_sql(_BACKLOG, values).one())
+    return Backlog(*execute(db, _BACKLOG, values).one())
 
 
 def holders(db: Connection, person_ids: Sequence[int], operation: str) -> list[tuple[str, int]]:
     """Return (connection, person id) of every system that is to hold something of these people."""
     values = {"ids": list(person_ids), "operation": operation}
-    return [(row.connection, row.subject_id) for row in db.exec_driver_sql(_HOLDERS, values).all()]
+    return [(row.connection, row.subject_id) for row in execute(db, _HOLDERS, values).all()]
 
 
 def _merge(one: Want, other: Want) -> Want:

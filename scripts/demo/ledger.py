@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 from integration.observability import books
 from integration.observability.books import Books
 from integration.storage import inbox
+from integration.storage.statement import execute
 from scripts.demo.place import ACADEMY
 
 __all__ = ["Ended", "Ledger", "Standing"]
@@ -68,18 +69,18 @@ class Ledger:
     def standing(self) -> Standing:
         """How far the work is now."""
         with self._look() as db:
-            return Standing(*db.exec_driver_sql(_STANDING).one())
+            return Standing(*execute(db, _STANDING).one())
 
     def books(self) -> tuple[Books, int]:
         """Where the accepted events are, and how many of them wait for the night."""
         with self._look() as db, db.begin():
-            return books.balance(db), db.exec_driver_sql(_FOR_THE_NIGHT).scalar_one()
+            return books.balance(db), execute(db, _FOR_THE_NIGHT).scalar_one()
 
     def ended(self, webhook_ids: Iterable[str]) -> dict[str, Ended]:
         """Where the events of these webhook ids ended; one that is not stored is not in the answer."""
         names = {(ACADEMY, inbox.key_of(one)): one for one in webhook_ids}
         with self._look() as db:
-            rows = db.exec_driver_sql(_ENDED).fetchall()
+            rows = execute(db, _ENDED).fetchall()
         return {
             names[place]: Ended(row.status, row.reason or "", row.detail or "", row.waits_behind)
             for row in rows
@@ -89,7 +90,7 @@ class Ledger:
     def unwritten(self) -> dict[tuple[str, str], int]:
         """People who could not be brought in step, by state and reason."""
         with self._look() as db:
-            return {(row.status, row.reason): row.people for row in db.exec_driver_sql(_UNWRITTEN)}
+            return {(row.status, row.reason): row.people for row in execute(db, _UNWRITTEN)}
 
     def _look(self) -> Connection:
         return self.engine.connect().execution_options(isolation_level="REPEATABLE READ")

@@ -14,6 +14,7 @@ from integration.observability.whynot import moment
 from integration.security.seal import KeyRing
 from integration.storage import connections, index_keys
 from integration.storage.base import engine_for
+from integration.storage.statement import execute
 from mappings import store
 from tasks.assembly import Assembly
 from tasks.checks import limits
@@ -33,7 +34,7 @@ def database(process: Assembly, ring: KeyRing | None, named: Mapping[str, Connec
     try:
         # Never committed: a check changes nothing.
         with engine.connect() as db:
-            version = db.exec_driver_sql("SELECT current_setting('server_version')").scalar_one()
+            version = execute(db, "SELECT current_setting('server_version')").scalar_one()
             lines.append(Line("ok", about, f"PostgreSQL {version} answers"))
             schema = _schema(db)
             lines.append(schema)
@@ -53,8 +54,8 @@ def _schema(db: Connection) -> Line:
     from scripts.migrations import configuration  # noqa: PLC0415 - as `coursewire migrate` does
 
     scripts = ScriptDirectory.from_config(configuration())
-    exists = db.exec_driver_sql("SELECT to_regclass('alembic_version') IS NOT NULL").scalar_one()
-    there = db.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() if exists else None
+    exists = execute(db, "SELECT to_regclass('alembic_version') IS NOT NULL").scalar_one()
+    there = execute(db, "SELECT version_num FROM alembic_version").scalar() if exists else None
     if there == scripts.get_current_head():
         return Line("ok", "database", f"the schema is at its newest version, {there}")
     if there is None:
@@ -84,7 +85,7 @@ def _index_keys(db: Connection, ring: KeyRing | None) -> list[Line]:
 
 
 def _states(db: Connection, named: Iterable[str]) -> list[Line]:
-    now = db.exec_driver_sql("SELECT now()").scalar_one()
+    now = execute(db, "SELECT now()").scalar_one()
     lines = []
     for one in connections.overview(db):
         known = words(one.reason)

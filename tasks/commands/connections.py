@@ -18,6 +18,7 @@ from integration.storage.backlog import Backlog
 from integration.storage.breakers import Breaker
 from integration.storage.connections import Overview
 from integration.storage.limits import Learned
+from integration.storage.statement import execute
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands.options import AsJson, Yes
@@ -149,7 +150,7 @@ def _all(process: Assembly) -> list[Told]:
         rows = connections.overview(db)
         work, tripped = backlog.by_connection(db), breakers.overview(db)
         learned = limits.learned(db, [row.name for row in rows])
-        now: datetime = db.exec_driver_sql("SELECT now()").scalar_one()
+        now: datetime = execute(db, "SELECT now()").scalar_one()
         found = []
         for row in rows:
             own = [one for one in tripped if one.connection == row.name]

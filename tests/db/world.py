@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, LiteralString, TypeVar
+from typing import Any, Literal, LiteralString, Self, TypeVar
 from uuid import uuid4
 
 import psycopg
@@ -29,6 +29,7 @@ from integration.security.seal import IndexKeys, KeyRing
 from integration.settings import Settings
 from integration.storage import inbox
 from integration.storage.base import engine_for, single
+from integration.storage.statement import Result
 from integration.webhook.intake import Intake, Row
 from tasks import app as celery
 from tasks import flow, periodic, ringing
@@ -233,8 +234,19 @@ class Worker:
     def __post_init__(self) -> None:
         """Connect to the database in a way that its fate can cut."""
         self.engine = engine_for(self.world.url, pool_size=3, application=f"worker {self.number}")
-        event.listen(self.engine, "before_cursor_execute", lambda *_: self.fate.step())
+        event.listen(self.engine, "connect", self._watch)
         event.listen(self.engine, "commit", lambda db: self.fate.commit(db))  # noqa: PLW0108 - fates change
+
+    def _watch(self, db: psycopg.Connection[Any], _: Any) -> None:
+        """Make each statement a step at which this worker may die."""
+        worker = self
+
+        class Stepping(Result):
+            def execute(self, *args: Any, **options: Any) -> Self:
+                worker.fate.step()
+                return super().execute(*args, **options)
+
+        db.cursor_factory = Stepping
 
     def start(self) -> None:
         """Start it, in the place of one that died."""
