@@ -21,8 +21,9 @@ IDS = 100
 
 GATHER_SECONDS = 0.02
 """Least time between two rounds of messages: at 500 events a second one message for ten of them instead of one each."""
-BURST_GATHER_SECONDS = 0.1
-"""The same after a round that filled a message: whoever comes in a burst waits for the CRM anyway."""
+BURST, BURST_GATHER_SECONDS = 20, 0.1
+"""The same after a round of so many: a worker spends half as much on an event in a batch of 100 as in one of 20, and
+who comes in a burst waits for the CRM longer than that."""
 
 Send = Callable[[str, list[object]], None]
 """Publish a task by name with its arguments; raises when the broker does not take it."""
@@ -82,7 +83,7 @@ class Publisher:
                     ended = True
                     break
                 gathered += more
-            due = monotonic() + (GATHER_SECONDS if len(gathered) < IDS else BURST_GATHER_SECONDS)
+            due = monotonic() + (GATHER_SECONDS if len(gathered) < BURST else BURST_GATHER_SECONDS)
             self._publish(gathered)
             if ended:
                 return

@@ -24,7 +24,10 @@ FRESH_SECONDS = 5.0
 
 # An event is written when every system its person is routed to has reached the version it led to (rule 24). Counted
 # from the exceptions: all events are summed by their index, and only people who are not in step are looked at.
-_STATES = "SELECT status, count(*) FROM inbox GROUP BY status"
+_STATES = """
+SELECT status, count(*) FROM inbox WHERE status IN ('received', 'claimed') GROUP BY status
+UNION ALL SELECT status, count(*) FROM inbox WHERE status NOT IN ('received', 'claimed') GROUP BY status
+"""
 
 _BEHIND = """
 SELECT state, count(*) FROM (

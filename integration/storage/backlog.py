@@ -13,11 +13,13 @@ _WAITING = """
 SELECT connection, sum(due)::bigint AS due, sum(waiting)::bigint AS waiting, sum(parked)::bigint AS parked,
        sum(dead)::bigint AS dead, min(oldest) AS oldest
 FROM (
-    SELECT connection, count(*) FILTER (WHERE status IN ('received', 'claimed')) AS due,
-           count(*) FILTER (WHERE status = 'enriching') AS waiting, count(*) FILTER (WHERE status = 'parked') AS parked,
-           count(*) FILTER (WHERE status = 'dead') AS dead,
-           min(received_at) FILTER (WHERE status IN ('received', 'claimed')) AS oldest
-    FROM inbox WHERE status IN ('received', 'claimed', 'enriching', 'parked', 'dead') GROUP BY connection
+    SELECT connection, count(*) AS due, 0 AS waiting, 0 AS parked, 0 AS dead, min(received_at) AS oldest
+    FROM inbox WHERE status IN ('received', 'claimed') GROUP BY connection
+    UNION ALL
+    SELECT connection, 0, count(*) FILTER (WHERE status = 'enriching'), count(*) FILTER (WHERE status = 'parked'),
+           count(*) FILTER (WHERE status = 'dead'), NULL
+    FROM inbox WHERE status IN ('enriching', 'parked', 'dead') AND status NOT IN ('received', 'claimed')
+    GROUP BY connection
     UNION ALL
     SELECT connection,
            count(*) FILTER (WHERE status = 'sending' OR status IN ('due', 'waiting') AND not_before <= now()),

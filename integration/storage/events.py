@@ -19,6 +19,7 @@ STANDING_TYPES = (
     EventType.CERTIFICATION_REVOKED,
 )
 
+# A look-up per row and no join: while the table is small the server would rather read all of it for each batch.
 _APPEND = """
 WITH incoming AS (
     SELECT * FROM unnest(
@@ -34,7 +35,7 @@ WITH incoming AS (
            occurred_at, clamped, origin, inbox_id)
 ), fresh AS (
     SELECT i.* FROM incoming i
-    WHERE NOT EXISTS (SELECT FROM events e WHERE e.fact_key = i.fact_key AND e.content_hash = i.content_hash)
+    WHERE (SELECT true FROM events e WHERE e.fact_key = i.fact_key AND e.content_hash = i.content_hash) IS NULL
 )
 INSERT INTO events (fact_key, content_hash, revision, connection, type, rank, person_id, person_version,
                     subject_type, subject_id, subject_name, course_id, course_name, module_id, product, score,

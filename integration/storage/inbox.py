@@ -70,6 +70,8 @@ FROM picked, forgettable WHERE i.id = picked.id
 RETURNING i.id, i.connection, i.key, i.payload, i.origin, i.received_at, i.request_id
 """
 
+# The lease alone is the fence. Asked for the status too, the server walks the index of a queue for every batch: all
+# that passed through it since the last vacuum.
 _SETTLE = """
 UPDATE inbox i
 SET status = t.status, reason = t.reason, detail = t.detail, person_id = t.person_id,
@@ -78,7 +80,7 @@ SET status = t.status, reason = t.reason, detail = t.detail, person_id = t.perso
 FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(detail)s::text[],
             %(person_id)s::bigint[])
      AS t(id, status, reason, detail, person_id)
-WHERE i.id = t.id AND i.status = 'claimed' AND i.lease = %(lease)s
+WHERE i.id = t.id AND i.lease = %(lease)s
 """
 
 _PARK_BEHIND = "UPDATE inbox SET park_keys = %(park_keys)s::bytea[] WHERE id = %(id)s AND status = 'parked'"

@@ -69,15 +69,16 @@ RETURNING s.id, s.subject_id, s.wanted, s.written, s.attempts, s.lane, s.remote_
 _RENEW = f"""
 WITH {FORGETTABLE}
 UPDATE sync_state SET lease_until = now() + %(seconds)s * interval '1 second' FROM forgettable
-WHERE id = ANY(%(ids)s::bigint[]) AND status = 'sending' AND lease = %(lease)s
+WHERE id = ANY(%(ids)s::bigint[]) AND lease = %(lease)s
 """
 
-# Rows are held in the order in which `want` takes them, or the two would wait for each other. Whatever came in between
-# keeps the person due: nothing final is said about a version that was not projected (rule 1).
+# As in the inbox, the lease alone is the fence. Rows are held in the order in which `want` takes them, or the two would
+# wait for each other. Whatever came in between keeps the person due: nothing final is said about a version that was not
+# projected (rule 1).
 _SETTLE = """
 WITH held AS MATERIALIZED (
     SELECT id, wanted FROM sync_state
-    WHERE id = ANY(%(id)s::bigint[]) AND status = 'sending' AND lease = %(lease)s
+    WHERE id = ANY(%(id)s::bigint[]) AND lease = %(lease)s
     ORDER BY connection, subject_id FOR UPDATE
 ), t AS (
     SELECT t.*, h.wanted > t.projected AND t.status IN ('in_step', 'parked', 'dead') AS is_stale

@@ -72,6 +72,7 @@ class Event(Base):
         UniqueConstraint("fact_key", "content_hash"),
         UniqueConstraint("fact_key", "revision"),
         Index("ix_events_person_id", "person_id", "subject_type", "subject_id", "occurred_at"),
+        Index("ix_events_expires_at", "person_id", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)

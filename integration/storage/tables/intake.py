@@ -31,8 +31,15 @@ class Inbox(Base):
         one_of("status", INBOX_STATES),
         Index("ix_inbox_open", "kind", "id", postgresql_where=text("status IN ('received', 'claimed')")),
         Index("ix_inbox_park_keys", "park_keys", postgresql_using="gin", postgresql_where=text("status = 'parked'")),
-        Index("ix_inbox_status", "status", "connection", "id"),
-        Index("ix_inbox_person_id", "person_id", "id"),
+        # Neither of them while an event is on its way: each index costs every step of every event.
+        Index(
+            "ix_inbox_status",
+            "status",
+            "connection",
+            "id",
+            postgresql_where=text("status NOT IN ('received', 'claimed')"),
+        ),
+        Index("ix_inbox_person_id", "person_id", "id", postgresql_where=text("person_id IS NOT NULL")),
         Index(
             "ix_inbox_settled_at",
             "settled_at",
