@@ -116,11 +116,13 @@ class _Decision:
         links = people.by_link(db, LEARNER, sorted({s.link for s in sightings if s.link}))
         owners = people.by_email(db, sorted({s.email for s in sightings if s.email}), keys)
         known = {*links.values(), *owners.values()}
+        strangers = {s.link or s.email for s in sightings if s.link not in links}
+        # Whoever is found by the LMS's own id need not be told apart from others of the same e-mail.
+        named = people.linked(db, known if strangers else (), [LEARNER])
         ids_at: dict[tuple[int, str], set[str]] = {}
-        for person_id, names in people.linked(db, known, [LEARNER]).items():
+        for person_id, names in named.items():
             for connection, external_id, _ in names:
                 ids_at.setdefault((person_id, connection), set()).add(external_id)
-        strangers = {s.link or s.email for s in sightings if s.link not in links}
         loaded = people.load(db, known, ring, lock=True)
         # Now that they are held: somebody may have moved to another e-mail while we waited for them.
         owners = {e: who for e, who in owners.items() if loaded[who].is_unreadable or loaded[who].profile.email == e}

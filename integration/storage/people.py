@@ -119,7 +119,9 @@ def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str
 def linked(db: Connection, ids: Iterable[int], object_types: Sequence[str]) -> dict[int, list[tuple[str, str, str]]]:
     """Return (connection, external id, object type) of each person, the oldest link first."""
     found: dict[int, list[tuple[str, str, str]]] = {}
-    for row in execute(db, _LINKED, {"ids": sorted(set(ids)), "object_types": list(object_types)}).all():
+    if not (wanted := sorted(set(ids))):
+        return found
+    for row in execute(db, _LINKED, {"ids": wanted, "object_types": list(object_types)}).all():
         found.setdefault(row.object_id, []).append((row.connection, row.external_id, row.object_type))
     return found
 
