@@ -27,7 +27,7 @@ unexport PIP_NO_DEPS PIP_DRY_RUN PIP_REQUIRE_HASHES PIP_NO_BINARY PIP_IGNORE_INS
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test unit contract db faults chaos e2e bench coverage check lint fmt setup lock clean
+.PHONY: help demo up test unit contract db faults chaos outage e2e bench coverage check lint fmt setup lock clean
 
 ##@ See it
 
@@ -60,6 +60,9 @@ faults: $(STAMP) ## Kill, cut and flush while events flow
 chaos: $(STAMP) ## The soak: kills and faults by the dice, then every promise judged (EVENTS, KILLS, MINUTES, SEED, JSON)
 	@$(BIN)/python -m tests.faults.chaos --events $(EVENTS) --kills $(KILLS) --minutes $(MINUTES) \
 		$(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
+
+outage: $(STAMP) ## The CRM away for 90 s in three flavours, nothing hurried, every promise judged (ARGS)
+	@$(BIN)/python -m tests.faults.outage $(ARGS)
 
 e2e: $(STAMP) ## The real processes, from webhook to CRM
 	@$(PYTEST) tests/e2e $(ARGS)
