@@ -43,9 +43,11 @@ WHERE s.wanted < excluded.wanted
 RETURNING s.connection, s.status <> 'sending' AND s.not_before <= now() AS is_due
 """
 
-# One lane after the other, each by its index, so that a claim costs the same in a backlog of any size.
-_CLAIM = f"""
-WITH {FORGETTABLE}, first AS (
+# One lane after the other, each by its index, so that a claim costs the same in a backlog of any size. Its commit waits
+# for the disk, unlike other leases: a call follows, and a server that crashed must still know that somebody may have
+# written what it believes otherwise (rule 2).
+_CLAIM = """
+WITH first AS (
     SELECT id FROM sync_state
     WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
       AND lane = %(first)s AND not_before <= now() AND ((max_batch IS NULL) = (%(suspects)s::int IS NULL))
@@ -61,7 +63,7 @@ WITH {FORGETTABLE}, first AS (
 UPDATE sync_state s
 SET status = 'sending', lease = %(lease)s, lease_until = now() + %(seconds)s * interval '1 second',
     attempts = attempts + 1, claimed_with = (SELECT count(*) FROM picked)
-FROM picked, forgettable WHERE s.id = picked.id
+FROM picked WHERE s.id = picked.id
 RETURNING s.id, s.subject_id, s.wanted, s.written, s.attempts, s.lane, s.remote_id, s.remote_values, s.max_batch,
           s.wanted_since, s.failing_since
 """

@@ -61,6 +61,14 @@ def test_a_want_waits_for_whoever_holds_the_row(engine: Engine, pipeline: Pipeli
     assert rows(engine, "SELECT status, wanted, written FROM sync_state") == [("due", 2, 1)]
 
 
+def test_a_claim_is_on_the_disk_before_its_call(engine: Engine, pipeline: Pipeline, put: Put) -> None:
+    """Forgotten in a crash of the server, a write would leave no trace, and a false belief of what the CRM holds."""
+    pipeline.sync("completion", put([event()]))
+    with engine.begin() as db:
+        assert sync_state.claim(db, "crm", WRITE_CONTACT, uuid4(), limit=10)
+        assert db.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("together", [True, False], ids=["one batch", "two batches"])
 def test_the_sooner_and_the_live_want_win(
