@@ -192,17 +192,25 @@ class Flusher:
         with self.budget.lane(min(row.lane for row in rows)):
             batch = self._written(rows, Lease(self.engine, lease, [row.id for row in rows]), now)
         self.budget.give_back()
-        try:
-            self._settle(batch, rows, lease, started, now)
-        except AWAY:
-            # A deadlock or a lost connection: what was written must not be forgotten for the length of a lease.
-            self._settle(batch, rows, lease, started, now)
+        made = self.take_calls()
+        self._settle_in_time(lambda: self._settle(batch, rows, lease, started, now, made))
         flushed.batches += 1
         flushed.settled += len(batch.settled)
         for outcome in batch.settled.values():
             if outcome.status == "dead":
                 flushed.dead.setdefault(outcome.reason, []).append(outcome.id)
         return len(rows)
+
+    def _settle_in_time(self, settle: Callable[[], None]) -> None:
+        """Settle, again where the database is away for a moment: what was written is else forgotten for a lease."""
+        ends = time.monotonic() + policy.SETTLE_SECONDS
+        while True:
+            try:
+                return settle()
+            except AWAY:
+                if time.monotonic() > ends:
+                    raise
+            time.sleep(policy.SETTLE_PAUSE)
 
     def _written(self, rows: Sequence[Claimed], lease: Lease, now: Outlook) -> Batch:
         """Project and write a batch; whatever goes wrong, every row has an outcome."""
@@ -239,8 +247,15 @@ class Flusher:
             known = people.by_link(db, CONTACT, [(self.connection, remote_id) for remote_id in remote_ids])
         return {remote_id: person_id for (_, remote_id), person_id in known.items()}
 
-    def _settle(self, batch: Batch, rows: Sequence[Claimed], lease: UUID, started: datetime, now: Outlook) -> None:
-        made = self.take_calls()
+    def _settle(
+        self,
+        batch: Batch,
+        rows: Sequence[Claimed],
+        lease: UUID,
+        started: datetime,
+        now: Outlook,
+        made: Sequence[Call],
+    ) -> None:
         with self.engine.begin() as db:
             kept = sync_state.settle(db, lease, list(batch.settled.values()), rule_set=batch.rule_set)
             attempts.append(

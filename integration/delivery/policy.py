@@ -55,6 +55,9 @@ LINGER_SHARE = 1 / 3
 OVERDUE_SECONDS = LINGER_MOST + 5.0
 """A person who could have been written for so long waits for a drain that is dead: another one may start in a burst."""
 
+SETTLE_SECONDS, SETTLE_PAUSE = 10.0, 0.25
+"""How long a worker tries to settle what it has written, and how long it waits in between: a restart of Postgres."""
+
 SHORT_PAUSE = 2.0
 """Seconds of pause that a drain sits out; it leaves a longer one to the sweeper."""
 LONGEST_WAIT = 20.0

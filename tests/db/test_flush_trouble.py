@@ -6,7 +6,7 @@ from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from integration.delivery import lease as leases
 from integration.delivery import policy
@@ -253,3 +253,22 @@ def test_a_slow_system_leaves_threads_to_the_others(
     assert flusher.flush().batches == 0
     places.release()
     assert flusher.flush().batches == 1
+
+
+def test_a_database_that_is_away_for_a_moment_forgets_no_write(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off again and again while it settles, a worker settles all the same; the calls it made are counted once."""
+    flusher, settle, cuts = make(), sync_state.settle, iter(range(3))
+
+    def cut_off(db: Connection, *args: Any, **named: Any) -> Any:
+        if next(cuts, None) is not None:
+            db.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+        return settle(db, *args, **named)
+
+    monkeypatch.setattr(policy, "SETTLE_PAUSE", 0.01)
+    monkeypatch.setattr(sync_state, "settle", cut_off)
+    sync(pipeline, put, people(2))
+    flusher.flush()
+    assert states(engine) == [("in_step", "written")] * 2
+    assert rows(engine, "SELECT sum(calls) FROM api_calls") == [(len(crm.calls()),)]
