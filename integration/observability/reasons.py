@@ -169,7 +169,8 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.UNKNOWN_PROPERTY: Words(
         "A property does not exist there, or may not be written.",
-        "Create the property, or leave it out of the field rules; the other fields are written without it.",
+        "Create the property, then run `coursewire connections resume CONNECTION`; by itself it is tried again each "
+        "hour. The other fields are written meanwhile.",
     ),
     Reason.RATE_LIMITED: Words("The system asked us to slow down.", _BY_ITSELF),
     Reason.DAILY_LIMIT: Words(

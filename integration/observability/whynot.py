@@ -207,11 +207,13 @@ def _refused(place: Place) -> list[WhyNot]:
         known, until = words(refusal.reason), moment(refusal.retry_at)
         if refusal.as_key and is_lost:
             happened = f"{name} cannot look contacts up by {refusal.name}, so other keys are used until {until}."
-            found.append(WhyNot(happened, "Create the property there with unique values."))
+            then = f"Create the property there with unique values, then run `coursewire connections resume {name}`."
+            found.append(WhyNot(happened, then))
         elif not refusal.as_key and refusal.name in wanted:
             because = f" {known.happened}" if known else ""
             happened = f"{name} refuses the property {refusal.name}, so it is left out until {until}.{because}"
-            found.append(WhyNot(happened, known.next if known else "Create it there.", (refusal.name,)))
+            then = f"Create it there, then run `coursewire connections resume {name}` to write it at once."
+            found.append(WhyNot(happened, then, (refusal.name,)))
     return found
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from integration.errors import Reason
 from integration.storage.statement import execute
+from integration.storage.sync_state import BACKFILL
 
 RETRY_SECONDS = 3600.0
 """How long a refused property is left out before it is tried again."""
@@ -22,6 +23,18 @@ RETURNING field, (xmax = 0) AS fresh
 _KNOWN = """
 SELECT object_type, field, retry_at > now() AS is_held FROM quarantined_fields
 WHERE connection = %(connection)s AND object_type = ANY(%(object_types)s::text[])
+"""
+
+# In step and yet to be looked at again: whoever went without a property (`Batch._until_complete`).
+_HURRY = """
+WITH held AS (
+    UPDATE quarantined_fields SET retry_at = now()
+    WHERE connection = %(connection)s AND retry_at > now() RETURNING field
+), hurried AS (
+    UPDATE sync_state SET not_before = now(), lane = %(backfill)s
+    WHERE connection = %(connection)s AND status = 'in_step' AND not_before > now() AND EXISTS (SELECT FROM held)
+)
+SELECT field FROM held ORDER BY field
 """
 
 _DROP = """
@@ -41,6 +54,12 @@ def add(db: Connection, connection: str, object_type: str, fields: Iterable[str]
         "seconds": RETRY_SECONDS,
     }
     return [row.field for row in execute(db, _ADD, values) if row.fresh]
+
+
+def hurry(db: Connection, connection: str) -> list[str]:
+    """Let what is left out be tried again at once, and look at everybody who went without it; return the properties."""
+    values = {"connection": connection, "backfill": BACKFILL}
+    return [row.field for row in execute(db, _HURRY, values)]
 
 
 class Quarantine(NamedTuple):

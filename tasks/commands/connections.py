@@ -13,12 +13,13 @@ from integration.delivery import forecast
 from integration.delivery.forecast import Forecast
 from integration.observability.reasons import words
 from integration.pipeline import WRITE_CONTACT
-from integration.storage import audit, backlog, breakers, connections, limits
+from integration.storage import audit, backlog, breakers, connections, limits, quarantine, story
 from integration.storage.backlog import Backlog
 from integration.storage.breakers import Breaker
 from integration.storage.connections import Overview
 from integration.storage.limits import Learned
 from integration.storage.statement import execute
+from integration.storage.story import LeftOut
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands.options import AsJson, Yes
@@ -43,6 +44,7 @@ class Told:
     until: datetime | None
     backlog: Backlog
     breakers: list[Breaker]
+    left_out: list[LeftOut]
     limits: Learned | None
     forecast: Forecast | None
 
@@ -91,6 +93,10 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
         say("\nBreakers")
         lines = [(b.operation, b.state, b.failures, b.open_until, b.reason) for b in found.breakers]
         say_table(["operation", "state", "failures in a row", "open until (UTC)", "reason"], lines, indent=2)
+    if found.left_out:
+        say("\nProperties left out")
+        say_table(["property", "reason", "tried again (UTC)"], [one[2:] for one in found.left_out], indent=2)
+        say(f"  Create them there, then `coursewire connections resume {name}` writes them at once to everybody.")
     if found.limits and found.limits.rates:
         say("\nLimits")
         rates = [(kind, f"{rate.calls} calls in {rate.seconds:g} s") for kind, rate in found.limits.rates.items()]
@@ -129,17 +135,23 @@ def pause(
 
 @app.command("resume")
 def resume(name: Name) -> None:
-    """Take a connection up again at once: ends a person's pause, a rest, a broken state and an open breaker early."""
+    """Take a connection up again at once: ends a pause, a rest, a broken state and an open breaker early.
+
+    Properties that were left out because the system did not know them are tried again as well.
+    """
     quiet()
     with sentences():
         process = this_process()
         _one(process, name)
         with process.engine.begin() as db:
             before = connections.resume(db, name)
+            tried = quarantine.hurry(db, name)
             _audit(db, "connection.resume", name, before or "unknown")
         ring(places=[(name, WRITE_CONTACT)] if _is_called(process, name) else [])
         found = _one(process, name)
     say(f"{name} goes on; it was {before}. What is due there: {found.backlog.due}.")
+    if tried:
+        say(f"Tried again: {', '.join(tried)}. `coursewire connections show {name}` tells what is still left out.")
 
 
 def _all(process: Assembly) -> list[Told]:
@@ -149,7 +161,7 @@ def _all(process: Assembly) -> list[Told]:
         connections.register(db, named)
         rows = connections.overview(db)
         work, tripped = backlog.by_connection(db), breakers.overview(db)
-        learned = limits.learned(db, [row.name for row in rows])
+        learned, left_out = limits.learned(db, [row.name for row in rows]), story.left_out(db)
         now: datetime = execute(db, "SELECT now()").scalar_one()
         found = []
         for row in rows:
@@ -164,6 +176,7 @@ def _all(process: Assembly) -> list[Told]:
                     until=max(rests, default=None),
                     backlog=work.get(row.name, Backlog()),
                     breakers=own,
+                    left_out=[one for one in left_out if one.connection == row.name],
                     limits=learned.get(row.name),
                     forecast=_forecast(db, process, row.name, now),
                 )

@@ -18,6 +18,7 @@ from integration.errors import Reason
 from integration.observability import logs
 from integration.pipeline import Pipeline
 from integration.storage import connections, outlook, replays
+from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.assembly import this_process
 from tasks.cli import app
 from tests.db.conftest import event
@@ -492,6 +493,32 @@ def test_a_pause_reaches_the_flusher(take: Take, engine: Engine, cli: Cli) -> No
     assert cli("connections", "resume", "crm").exit_code == 0
     this_process().flushers["crm", "contact.upsert"].flush()
     assert rows(engine, "SELECT status FROM sync_state") == [("in_step",)]
+
+
+def test_a_property_that_was_left_out_is_written_at_once_when_it_is_back(
+    cli: Cli, take: Take, engine: Engine, portal: HubSpotSandbox
+) -> None:
+    """What is left out is listed with its next try; resumed, everybody who went without it is written."""
+    portal.set_properties(remove=["last_course_completed"])
+    take([event(email=ADA[0])])
+    flusher = this_process().flushers["crm", "contact.upsert"]
+    try:
+        flusher.flush()
+        told = cli("connections", "show", "crm")
+        assert "last_course_completed  unknown_property" in told.stdout, told.output
+        assert "connections resume crm" in cli("person", "show", ADA[0]).stdout
+    finally:
+        text = {"label": "Last", "type": "string", "fieldType": "text", "groupName": "lms_sync"}
+        portal.set_properties(add=[{"name": "last_course_completed", **text}])
+    assert rows(engine, "SELECT not_before > now() FROM sync_state") == [(True,)]
+    done = cli("connections", "resume", "crm")
+    assert "Tried again: last_course_completed." in done.stdout
+    flusher.flush()
+    contact = portal.contact(ADA[0])
+    assert contact is not None
+    assert contact["properties"]["last_course_completed"]
+    assert "Properties left out" not in cli("connections", "show", "crm").stdout
+    assert rows(engine, "SELECT count(*) FROM quarantined_fields") == [(0,)]
 
 
 def test_the_sweeper_does_its_part(cli: Cli, mistaken: list[int], engine: Engine) -> None:
