@@ -11,6 +11,7 @@ from celery import Celery, signals
 from kombu import Exchange, Queue
 
 from integration.observability import logs
+from tasks import memory
 from tasks.assembly import this_process
 
 SYNC, DELIVER, PERIODIC = "sync", "deliver", "periodic"
@@ -102,6 +103,11 @@ app.add_defaults(lambda: settings_for(this_process().broker_url))
 @signals.setup_logging.connect
 def _own_logging(**_: Any) -> None:
     logs.configure(this_process().settings.log_format)
+
+
+@signals.worker_ready.connect
+def _settle_memory(**_: Any) -> None:
+    memory.settle()
 
 
 @signals.task_prerun.connect

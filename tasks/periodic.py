@@ -12,7 +12,7 @@ from integration.errors import Reason
 from integration.model.contacts import CONTACT
 from integration.model.events import Kind
 from integration.pipeline import WRITE_CONTACT
-from integration.storage import audit, connections, inbox, outlook, people, replays, sync_state
+from integration.storage import audit, connections, inbox, outlook, people, quarantine, replays, sync_state
 from integration.storage.sync_state import BACKFILL, Want
 from tasks.app import SYNC, app
 from tasks.assembly import this_process
@@ -50,6 +50,7 @@ def sweep() -> None:
         _wake(db, people.due_transitions(db, limit=ROWS))
     with assembly.engine.begin() as db:
         connections.end_pauses(db)
+        quarantine.doubt(db, limit=ROWS)
     replays.work(assembly.engine)  # before it is rung for below
     ring_failed("sync.failed", ended, Reason.CRASH_LOOP)
     ring_failed("delivery.failed", given_up, Reason.CRASH_LOOP)

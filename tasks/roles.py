@@ -15,6 +15,7 @@ from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.observability import logs, probe
 from integration.settings import Settings
+from tasks import memory
 from tasks.assembly import Assembly
 from tasks.child import Probe, Role
 from tasks.embedded.servers import EmbeddedServers
@@ -172,6 +173,7 @@ def _here(host: str) -> str:
 
 def _begin(assembly: Assembly, role: str) -> None:
     logs.configure(assembly.settings.log_format)
+    memory.bound()
     registry.validate()
     assert assembly.config  # noqa: S101 - read now, so that a mistake ends the process with its sentence
     assert assembly.ring  # noqa: S101

@@ -91,9 +91,9 @@ def say_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, indent:
         typer.echo(" " * indent + line.rstrip())
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return `1 event` or `3 events`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def shown(value: object) -> str:

@@ -14,6 +14,7 @@ from integration.webhook.app import Application, Endpoint, create_app
 from integration.webhook.intake import Intake
 from integration.webhook.protocol import BoundedProtocol
 from integration.webhook.receive import Door
+from tasks import memory
 from tasks.app import app as celery_app
 from tasks.assembly import Assembly
 from tasks.publish import publish
@@ -32,7 +33,9 @@ def build(assembly: Assembly) -> Application:
 
 def serve(assembly: Assembly) -> None:
     """Serve the endpoint until SIGTERM or SIGINT, then finish what is under way."""
-    listen(build(assembly), assembly.settings)
+    application = build(assembly)
+    memory.settle()
+    listen(application, assembly.settings)
 
 
 def listen(application: ASGIApp, settings: Settings) -> None:

@@ -44,7 +44,8 @@ class Batch(Settlement):
     """One claimed batch on its way; each step moves rows from open to `settled`.
 
     `left_out` are properties not to be written, `retried` ones that were left out until now, `dead_keys` ones that
-    contacts cannot be found by. `hold` is asked before each call whether the rows are still ours.
+    contacts cannot be found by, `believed` the rows that were compared with what we knew, without a look. Before each
+    call `hold` is asked whether the rows are still ours.
     """
 
     store: ContactStore
@@ -55,6 +56,7 @@ class Batch(Settlement):
     dead_keys: frozenset[str] = frozenset()
     unreadable: frozenset[int] = frozenset()
     rule_set: int | None = None
+    believed: set[int] = field(default_factory=set)
     links: dict[str, int] = field(default_factory=dict)
     refused_fields: set[str] = field(default_factory=set)
     accepted_fields: set[str] = field(default_factory=set)
@@ -72,6 +74,7 @@ class Batch(Settlement):
             if row.remote_id is None or known is None:
                 strangers.append(row)
             else:
+                self.believed.add(row.id)
                 self._compare(row, row.remote_id, known, changes)
         missing = self._find(strangers, changes)
         self._update(list(changes.values()))
@@ -299,6 +302,7 @@ class Batch(Settlement):
                 remote_id=answer.id,
                 remote_values=self._sealed(row, now_there),
                 remote_origin="sent",
+                believed=row.id in self.believed,
                 forget=True,
                 after=self._until_complete(row),
             )

@@ -297,7 +297,7 @@ class Flusher:
         if batch.refused_keys:
             fresh += quarantine.add(db, self.connection, CONTACT_KEY, batch.refused_keys, reason)
         if batch.accepted_fields & batch.retried:
-            quarantine.drop(db, self.connection, CONTACT, batch.accepted_fields & batch.retried)
+            quarantine.accept(db, self.connection, CONTACT, batch.accepted_fields & batch.retried)
         return fresh
 
     def _note_trouble(self, db: Connection, trouble: CoursewireError) -> None:

@@ -29,7 +29,7 @@ ORDER BY a.subject_id, a.started_at DESC
 
 _LEFT_OUT = """
 SELECT connection, object_type, field, reason, retry_at FROM quarantined_fields
-WHERE retry_at > now() ORDER BY connection, object_type, field
+WHERE retry_at > now() AND back_at IS NULL ORDER BY connection, object_type, field
 """
 
 

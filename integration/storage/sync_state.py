@@ -62,7 +62,7 @@ WITH first AS (
 ), picked AS (SELECT id FROM first UNION ALL SELECT id FROM second)
 UPDATE sync_state s
 SET status = 'sending', lease = %(lease)s, lease_until = now() + %(seconds)s * interval '1 second',
-    attempts = attempts + 1, claimed_with = (SELECT count(*) FROM picked)
+    attempts = attempts + 1, claimed_with = (SELECT count(*) FROM picked), claimed_at = now()
 FROM picked WHERE s.id = picked.id
 RETURNING s.id, s.subject_id, s.wanted, s.written, s.attempts, s.lane, s.remote_id, s.remote_values, s.max_batch,
           s.wanted_since, s.failing_since
@@ -87,9 +87,9 @@ WITH held AS MATERIALIZED (
     FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(detail)s::text[], %(written)s::bigint[],
                 %(projected)s::bigint[], %(after)s::float8[], %(attempt_counts)s::bool[], %(max_batch)s::smallint[],
                 %(forget)s::bool[], %(failed)s::bool[], %(remote_id)s::text[], %(remote_values)s::bytea[],
-                %(remote_origin)s::text[])
+                %(remote_origin)s::text[], %(believed)s::bool[])
          AS t(id, status, reason, detail, written, projected, after, attempt_counts, max_batch, forget, failed,
-              remote_id, remote_values, remote_origin)
+              remote_id, remote_values, remote_origin, believed)
     JOIN held h ON h.id = t.id
 )
 UPDATE sync_state s SET
@@ -103,7 +103,7 @@ UPDATE sync_state s SET
     max_batch = t.max_batch, deaths = CASE WHEN t.status = 'in_step' THEN 0 ELSE s.deaths END,
     remote_id = CASE WHEN t.forget THEN t.remote_id ELSE coalesce(t.remote_id, s.remote_id) END,
     remote_values = CASE WHEN t.forget THEN t.remote_values ELSE coalesce(t.remote_values, s.remote_values) END,
-    remote_at = CASE WHEN t.remote_values IS NULL THEN s.remote_at ELSE now() END,
+    remote_at = CASE WHEN t.remote_values IS NULL OR t.believed THEN s.remote_at ELSE s.claimed_at END,
     remote_origin = coalesce(t.remote_origin, s.remote_origin),
     written_at = CASE WHEN t.remote_origin = 'sent' THEN now() ELSE s.written_at END,
     failing_since = CASE WHEN t.failed THEN coalesce(s.failing_since, now())
@@ -187,7 +187,8 @@ class Settled:
 
     `projected` is the version that was looked at, `written` the same where it was written; `after` seconds until it may
     be claimed again (None: not by itself); `forget` voids what we believed of the other side: `remote_id` and
-    `remote_values` are then the only word; `failed`: the record itself had trouble, which must not last for ever.
+    `remote_values` are then the only word; `believed`: in part these values are what we believed before, and no fresher
+    than that; `failed`: the record itself had trouble, which must not last for ever.
     """
 
     id: int
@@ -204,6 +205,7 @@ class Settled:
     remote_id: str | None = None
     remote_values: bytes | None = None
     remote_origin: str | None = None
+    believed: bool = False
 
 
 def remote_context(row_id: int) -> str:

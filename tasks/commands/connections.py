@@ -24,7 +24,7 @@ from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands.options import AsJson, Yes
 from tasks.commands.ring import ring
-from tasks.saying import no, quiet, say, say_json, say_table, sentences, shown, span
+from tasks.saying import count, no, quiet, say, say_json, say_table, sentences, shown, span
 
 app = typer.Typer(
     help="Show connections and what waits there, pause and resume them.", no_args_is_help=True, rich_markup_mode=None
@@ -145,13 +145,16 @@ def resume(name: Name) -> None:
         _one(process, name)
         with process.engine.begin() as db:
             before = connections.resume(db, name)
-            tried = quarantine.hurry(db, name)
+            hurried = quarantine.hurry(db, name)
+            due = backlog.by_connection(db).get(name, Backlog()).due
             _audit(db, "connection.resume", name, before or "unknown")
         ring(places=[(name, WRITE_CONTACT)] if _is_called(process, name) else [])
-        found = _one(process, name)
-    say(f"{name} goes on; it was {before}. What is due there: {found.backlog.due}.")
-    if tried:
-        say(f"Tried again: {', '.join(tried)}. `coursewire connections show {name}` tells what is still left out.")
+    say(f"{name} goes on; it was {before}. What is due there: {due}.")
+    if hurried.fields:
+        say(
+            f"Tried again for {count(hurried.people, 'person', 'people')}: {', '.join(hurried.fields)}. Where {name} takes "
+            f"it, everybody is looked at; where not, it is left out again: `coursewire connections show {name}`."
+        )
 
 
 def _all(process: Assembly) -> list[Told]:

@@ -22,7 +22,7 @@ from integration.observability.books import balance
 from integration.pipeline import WRITE_CONTACT, Pipeline
 from integration.ports import ANY_CALL, Rate
 from integration.security.seal import KeyRing
-from integration.storage import connections, rings, sync_state
+from integration.storage import connections, quarantine, rings, sync_state
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.assembly import CallLog
@@ -287,6 +287,11 @@ def test_a_property_that_returns_reaches_everybody(
         assert rows(engine, "SELECT not_before > now() FROM sync_state") == [(True,)] * 3
         hurry(engine)
         flusher.flush()
+        with engine.begin() as db:
+            quarantine.doubt(db, limit=100)
+        flusher.flush()
+        with engine.begin() as db:
+            quarantine.doubt(db, limit=100)
         said = {c["properties"]["email"]: c["properties"]["last_course_completed"] for c in other.contacts()}
     assert said == {
         "u0@example.com": "Course demo-101",

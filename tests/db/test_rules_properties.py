@@ -35,8 +35,39 @@ def test_a_value_that_ended_while_its_property_was_away_is_cleared(world: World)
     world.sweep()
     world.answer_all()
     assert contact.fields[LAST] == ""
+    settle(world)
     assert world.rows("SELECT field FROM quarantined_fields") == []
     assert world.rows("SELECT status, not_before FROM sync_state") == [("in_step", None)]
+
+
+def settle(world: World) -> None:
+    """Let everybody be looked at whose values were known from before a property's return."""
+    for _ in range(2):
+        world.clock.advance(1)
+        world.sweep()
+        world.answer_all()
+
+
+def test_a_property_that_was_deleted_and_made_anew_is_written_to_everybody(world: World) -> None:
+    """The new one is empty for people who were in step as well, and whom nothing has happened to since."""
+    for who in range(1, 6):
+        tell(world, who, who=who, course="a")
+    world.answer_all()
+    world.crm.missing.add(LAST)
+    for contact in world.crm.contacts.values():
+        contact.fields[LAST] = ""
+    tell(world, 10, who=1, course="b")
+    world.answer_all()
+    world.crm.missing.clear()
+    world.clock.advance(quarantine.RETRY_SECONDS + 10)
+    world.sweep()
+    world.answer_all()
+    calls = world.crm.calls
+    settle(world)
+    assert world.crm.calls - calls == 2 * 3  # a read and a write for each batch; two people are one here
+    assert sorted(one.fields[LAST] for one in world.crm.contacts.values()) == ["Course a"] * 4 + ["Course b"]
+    assert world.rows("SELECT field FROM quarantined_fields") == []
+    assert set(world.rows("SELECT status, not_before FROM sync_state")) == {("in_step", None)}
 
 
 def test_one_batch_may_hold_people_who_wait_and_people_who_do_not(world: World) -> None:

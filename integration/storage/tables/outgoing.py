@@ -97,6 +97,7 @@ class SyncState(Base):
     remote_id: Mapped[str | None]
     remote_values: Mapped[bytes | None]
     remote_at: Mapped[datetime | None]
+    claimed_at: Mapped[datetime | None]
     remote_origin: Mapped[str | None]
     rule_set: Mapped[int | None]
     written_at: Mapped[datetime | None]
@@ -178,6 +179,7 @@ class QuarantinedField(Base):
     reason: Mapped[str]
     since: Mapped[datetime] = mapped_column(server_default=NOW)
     retry_at: Mapped[datetime]
+    back_at: Mapped[datetime | None]
 
 
 class ApiCall(Base):
