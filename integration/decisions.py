@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from integration import identity
-from integration.errors import CoursewireError
+from integration.errors import CoursewireError, Reason
 from integration.identity import LEARNER, Sighting
 from integration.model.people import Profile
 from integration.ports import Inbound
@@ -33,12 +33,16 @@ class CannotDecide(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A parked event, its learner (connection, user id), and what the decision releases: how many, and the oldest."""
+    """A parked event, its learner (connection, user id), and what the decision releases: how many, and the oldest.
+
+    `owner` is the person to whom the learner's e-mail belongs, where there is one.
+    """
 
     row: ParkedRow
     link: tuple[str, str] | None
     number: int
     oldest: list[Event]
+    owner: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +71,29 @@ def about_learner(
     Raises CannotDecide where it is not parked, cannot be read, or names nobody who could be linked.
     """
     question = about_event(db, inbox_id)
-    link = _learner(question.row, inbound, ring, keys)
+    link, emails = _learner(question.row, inbound, ring, keys)
     ids = sorted({inbox_id, *parked.behind(db, identity.link_key(link))})
-    return Question(question.row, link, len(ids), received.by_id(db, ids[:SHOWN])[::-1])
+    owner = next(iter(people.by_email(db, emails, keys).values()), None)
+    return Question(question.row, link, len(ids), received.by_id(db, ids[:SHOWN])[::-1], owner)
 
 
-def link_to(db: Connection, question: Question, person_id: int, *, actor: str, ring: KeyRing) -> Decided:
-    """Decide that the learner is this person. Raises CannotDecide where that cannot be."""
-    link = _hold(db, question)
+def still_taken(db: Connection, question: Question) -> None:
+    """Raise CannotDecide where an event, let go on as it is, would be parked again for the e-mail of somebody else."""
+    link, owner = question.link, question.owner
+    if (
+        question.row.reason != Reason.EMAIL_TAKEN
+        or owner is None
+        or link in people.by_link(db, LEARNER, [link or ("", "")])
+    ):
+        return
+    raise CannotDecide(
+        f"Event {question.row.id} would be parked again at once: its e-mail still belongs to person {owner}. "
+        f"Decide with --person {owner}, where the two are one human, or else with --new-person."
+    )
+
+
+def candidate(db: Connection, person_id: int) -> None:
+    """Raise CannotDecide where a learner cannot be this person: they are not there, merged away or erased."""
     row = story.person(db, person_id)
     if row is None:
         raise CannotDecide(f"There is no person {person_id}. Look for them with `coursewire person show EMAIL`.")
@@ -82,6 +101,12 @@ def link_to(db: Connection, question: Question, person_id: int, *, actor: str, r
         raise CannotDecide(f"Person {person_id} was merged into person {row.merged_into}; name that one.")
     if row.erased_at is not None:
         raise CannotDecide(f"Person {person_id} was erased; use --new-person, or --ignore.")
+
+
+def link_to(db: Connection, question: Question, person_id: int, *, actor: str, ring: KeyRing) -> Decided:
+    """Decide that the learner is this person. Raises CannotDecide where that cannot be."""
+    link = _hold(db, question)
+    candidate(db, person_id)
     people.load(db, [person_id], ring, lock=True)
     known = people.by_link(db, LEARNER, [link]).get(link)
     if known not in (None, person_id):
@@ -128,7 +153,10 @@ def look_again(db: Connection, person_id: int, connection: str, *, actor: str) -
     return done
 
 
-def _learner(row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys) -> tuple[str, str]:
+def _learner(
+    row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys
+) -> tuple[tuple[str, str], list[str]]:
+    """Return the learner asked about, and the e-mails they came with."""
     system = inbound.get(row.connection)
     if system is None:
         raise CannotDecide(
@@ -154,7 +182,7 @@ def _learner(row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys
             f"Event {row.id} names its learner by e-mail alone, so there is no LMS id to link. "
             "Correct the learner in the LMS and have it sent again, and --ignore this one."
         )
-    return link
+    return link, sorted({s.email for s in asked if s.email})
 
 
 def _hold(db: Connection, question: Question) -> tuple[str, str]:

@@ -117,7 +117,7 @@ def bench(
 def main() -> None:
     """Run the command line."""
     try:
-        app()
+        app(prog_name="coursewire")
     except KeyboardInterrupt:
         sys.exit(130)
 

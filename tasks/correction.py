@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import orjson
@@ -82,6 +83,20 @@ def changes(before: Any, after: Any) -> list[Change]:
         for path in dict.fromkeys([*new, *old])
         if _text(old.get(path, _ABSENT)) != _text(new.get(path, _ABSENT))
     ]
+
+
+def unfamiliar(before: Any, settings: Iterable[str]) -> list[str]:
+    """Return a sentence for each setting of a field that the event did not have: it may be mistyped."""
+    known, found = _leaves(before), []
+    for setting in settings:
+        path = setting.partition("=")[0]
+        if path in known:
+            continue
+        name = path.rpartition(".")[2]
+        alike = [one for one in known if one.rpartition(".")[2] == name] or get_close_matches(path, known, n=1)
+        meant = f" Did you mean {redact.text(plain(alike[0]))}?" if alike else ""
+        found.append(f"The event had no {redact.text(plain(path))[:_LONGEST]}.{meant}")
+    return found
 
 
 def mentions(body: bytes, value: str) -> bool:

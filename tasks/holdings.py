@@ -90,6 +90,12 @@ class Holdings:
         known = name in self.config.connections
         routes = [r for r in self.config.routes if r.target == name and r.source in sources]
         target = self._projected(name, person_id).targets.get(person_id) if known else None
+        refusals = [
+            Refusal(one.field, one.reason, one.retry_at, as_key=one.object_type == CONTACT_KEY)
+            for one in left_out
+            if one.connection == name
+        ]
+        gone = {refusal.name for refusal in refusals if not refusal.as_key}
         return Place(
             connection=name,
             state=Connected(state.status, state.reason, state.paused_until, known) if state else Connected(known=known),
@@ -97,12 +103,8 @@ class Holdings:
             sources=sorted(sources),
             routes_from=[route.source for route in routes],
             flows=sorted({flow for route in routes for flow in route.flows}),
-            fields=_fields(target, row, self._there(row)) if target and row else [],
-            refusals=[
-                Refusal(one.field, one.reason, one.retry_at, as_key=one.object_type == CONTACT_KEY)
-                for one in left_out
-                if one.connection == name
-            ],
+            fields=_fields(target, row, self._there(row), gone) if target and row else [],
+            refusals=refusals,
         )
 
     def _stores(self) -> list[str]:
@@ -140,16 +142,16 @@ def _line(row: SyncRow) -> Line:
     )
 
 
-def _fields(target: Target, row: SyncRow, there: Mapping[str, str] | None) -> list[FieldState]:
+def _fields(target: Target, row: SyncRow, there: Mapping[str, str] | None, gone: set[str]) -> list[FieldState]:
     # A row in step whose values we cannot see was right when it was settled; a row never written has none there.
     is_trusted = there is None and row.status == "in_step" and row.reason != Reason.PERSON_IGNORED
     seen = there or {}
     return [
         FieldState(
             name=name,
-            there=None if there is None else seen.get(name, ""),
+            there=None if there is None or name in gone else seen.get(name, ""),
             wanted=value,
-            differs=not is_trusted and not same_value(value, seen.get(name, "")),
+            differs=bool(value) if name in gone else not is_trusted and not same_value(value, seen.get(name, "")),
         )
         for name, value in sorted(target.wanted.items())
     ]

@@ -126,8 +126,7 @@ def quiet() -> None:
 
     from integration.observability import logs  # noqa: PLC0415 - before anything may log to standard output
 
-    logs.configure("console")
-    logging.getLogger().setLevel(logging.ERROR)
+    logs.configure("console", logging.ERROR)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no UTF-8
 
 

@@ -36,8 +36,8 @@ _TALKATIVE = (
 Processor = structlog.typing.Processor
 
 
-def configure(form: Literal["json", "console"] = "json") -> None:
-    """Send all logs of this process, the libraries' too, to standard error in one form."""
+def configure(form: Literal["json", "console"] = "json", level: int = logging.INFO) -> None:
+    """Send all logs of this process from a level on, the libraries' too, to standard error in one form."""
     shared: list[Processor] = [
         merge_contextvars,
         structlog.processors.add_log_level,
@@ -55,7 +55,7 @@ def configure(form: Literal["json", "console"] = "json") -> None:
         logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _Forgiving(sys.stderr.buffer)))
         if form == "json"
         else structlog.WriteLoggerFactory(cast("TextIO", _Forgiving(sys.stderr))),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     render: Processor = structlog.processors.JSONRenderer() if form == "json" else console
@@ -68,7 +68,7 @@ def configure(form: Literal["json", "console"] = "json") -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(level)
     logging.captureWarnings(capture=True)
     # Celery's consumer logs the whole body of a message it cannot place; ours hold ids, a stranger's may not.
     for name in _TALKATIVE:

@@ -106,8 +106,8 @@ WORDS: dict[Reason, Words] = {
         "Correct the e-mail in the LMS, or decide: `coursewire parked resolve ID --person PERSON`, or `--new-person`.",
     ),
     Reason.EMAIL_TAKEN: Words(
-        "The learner's e-mail belongs to a person whom the same LMS calls otherwise.",
-        "Decide whether they are one: `coursewire parked resolve ID --person PERSON`, or `--new-person`.",
+        "The learner's e-mail belongs to a person whom the same LMS calls otherwise: a new login, or somebody else.",
+        "Decide: `coursewire parked resolve ID --person PERSON` where they are one human, else `--new-person`.",
     ),
     Reason.AMBIGUOUS_PERSON: Words(
         "Several people could be the learner.",

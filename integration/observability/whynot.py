@@ -200,7 +200,7 @@ def _due(place: Place, line: Line, waiting: tuple[str, ...], now: datetime) -> W
 
 def _refused(place: Place) -> list[WhyNot]:
     """Return what is left out: properties that would be written, and keys while the contact is not found."""
-    name, wanted = place.connection, {f.name for f in place.fields if f.differs}
+    name, wanted = place.connection, {f.name for f in place.fields if f.differs or f.wanted}
     is_lost = place.line is not None and place.line.status != "in_step" and place.line.remote_id is None
     found = []
     for refusal in place.refusals:

@@ -12,7 +12,7 @@ from integration.errors import ConfigError, CoursewireError
 from integration.observability.reasons import words
 from integration.observability.whynot import moment
 from integration.security.seal import KeyRing
-from integration.storage import connections, index_keys
+from integration.storage import connections, index_keys, story
 from integration.storage.base import engine_for
 from integration.storage.statement import execute
 from mappings import store
@@ -84,9 +84,18 @@ def _index_keys(db: Connection, ring: KeyRing | None) -> list[Line]:
     return [Line("ok", "keys", "they open what is sealed in the database")]
 
 
+_CREATE = (
+    "Create it there, then run `coursewire connections resume CONNECTION` to have it written to everybody at once."
+)
+
+
 def _states(db: Connection, named: Iterable[str]) -> list[Line]:
     now = execute(db, "SELECT now()").scalar_one()
-    lines = []
+    lines = [
+        Line("warning", one.connection, f"the property {one.field} is left out until {moment(one.retry_at)}", _CREATE)
+        for one in story.left_out(db)
+        if one.connection in named
+    ]
     for one in connections.overview(db):
         known = words(one.reason)
         said, advice = (f" {known.happened}", known.next) if known else ("", "")

@@ -152,8 +152,8 @@ def resume(name: Name) -> None:
     say(f"{name} goes on; it was {before}. What is due there: {due}.")
     if hurried.fields:
         say(
-            f"Tried again for {count(hurried.people, 'person', 'people')}: {', '.join(hurried.fields)}. Where {name} takes "
-            f"it, everybody is looked at; where not, it is left out again: `coursewire connections show {name}`."
+            f"Tried again for {count(hurried.people, 'person', 'people')}: {', '.join(hurried.fields)}. Where {name} "
+            f"takes it, everybody is looked at; where not, it is left out again: `coursewire connections show {name}`."
         )
 
 

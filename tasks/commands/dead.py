@@ -114,7 +114,10 @@ def _show_about(chosen: Chosen, value: str, *, as_json: bool) -> None:
     if found.opened >= search.MOST:
         say(f"Only the newest {found.opened} were opened; narrow it down with --connection, --reason or --since.")
     if not events:
-        raise no(f"None of the {count(found.opened, 'dead event')} names this. Parked ones: `coursewire person show`.")
+        raise no(
+            f"Looked through {count(found.opened, 'dead event')}: no field of theirs is exactly this. Ask by the "
+            "e-mail or the user id as it was sent. Parked ones: `coursewire person show`."
+        )
     say(f"Next: `coursewire dead show {EventName(events[0].id)}`.")
 
 

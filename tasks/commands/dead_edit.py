@@ -105,9 +105,12 @@ def _corrected(read: Dead, settings: list[str], file: Path | None) -> bytes:
     if not settings and file is None:
         return _by_hand(read)
     body = file.read_bytes() if file else correction.with_values(correction.lenient(read.body), settings)
+    new = correction.unfamiliar(correction.lenient(read.body), settings) if settings else []
     refused = correction.refusal(read.system, body)
     if refused:
-        raise CannotCorrect(f"The corrected event is refused: {refused}.")
+        raise CannotCorrect(" ".join([f"The corrected event is refused: {refused}.", *new]))
+    for sentence in new:
+        say(f"Note: {sentence}")
     return body
 
 

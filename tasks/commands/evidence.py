@@ -54,13 +54,17 @@ def find_event(db: Connection, name: EventName, status: str) -> Event:
     if not found:
         raise no(f"There is no {name}; it never was, or its row was purged.")
     if found[0].status != status:
-        raise no(f"{name} is not {status}: it is {found[0].status}. See `coursewire events show {name.id}`.")
+        now = found[0].status
+        see = f"{now} show {name}" if now in ("dead", "parked") else f"events show {name.id}"
+        raise no(f"{name} is not {status}: it is {now}. See `coursewire {see}`.")
     return found[0]
 
 
 def find_person(db: Connection, name: PersonName, status: str) -> list[SyncRow]:
     """Return the rows of a person in a connection that are in a status; ends the command where there are none."""
     rows = [row for row in story.sync_rows(db, name.person) if row.connection == name.connection]
+    if story.person(db, name.person) is None:
+        raise no(f"There is no person {name.person}. `coursewire person show EMAIL` tells a person's number.")
     if not rows:
         raise no(f"{name.connection} is to hold nothing of person {name.person}. See `coursewire connections list`.")
     found = [row for row in rows if row.status == status]

@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 
 from integration import decisions
 from integration.decisions import CannotDecide, Decided, Question
+from integration.errors import Reason
 from integration.observability.reasons import words
 from integration.security import redact
-from integration.storage import parked, replays
+from integration.storage import parked, people, replays
 from integration.storage.dead import Chosen
 from integration.storage.parked import ParkedLearner, ParkedPerson
 from tasks.actor import actor
@@ -45,20 +46,20 @@ def show_list(
     quiet()
     with sentences(), this_process().engine.begin() as db:
         learners = [one._replace(detail=_veiled(one.detail)) for one in parked.learners(db, limit=limit)]
-        people = [one._replace(detail=_veiled(one.detail)) for one in parked.people(db, limit=limit)]
+        holders = [one._replace(detail=_veiled(one.detail)) for one in parked.people(db, limit=limit)]
     if as_json:
-        say_json({"events": _groups(learners), "people": _groups(people)})
+        say_json({"events": _groups(learners), "people": _groups(holders)})
         return
     for (connection, reason, total), rows in _grouped(learners):
         _headline(f"{count(total, 'event')} from {connection}", reason)
         lines = [(_name(one), one.events, one.since, one.detail) for one in rows if isinstance(one, ParkedLearner)]
         say_table(["event", "events of the learner", "since (UTC)", "evidence"], lines, indent=2)
-    for (connection, reason, total), rows in _grouped(people):
+    for (connection, reason, total), rows in _grouped(holders):
         _headline(f"{total} {'person' if total == 1 else 'people'} in {connection}", reason)
         shown = [one for one in rows if isinstance(one, ParkedPerson)]
         waits = [(_name(one), one.since, one.not_before, one.detail) for one in shown]
         say_table(["person", "since (UTC)", "looked at again (UTC)", "evidence"], waits, indent=2)
-    if not learners and not people:
+    if not learners and not holders:
         say("Nothing is parked.")
 
 
@@ -118,8 +119,13 @@ def resolve(
             with process.engine.begin() as db:
                 about_learner = person is not None or new_person
                 question = _question(db, process, inbox_id) if about_learner else decisions.about_event(db, inbox_id)
-            decide, sentence = _decision(process, question, person, new_person=new_person, ignore=ignore)
+                if release and question.row.reason == Reason.EMAIL_TAKEN:
+                    decisions.still_taken(db, _question(db, process, inbox_id))
+                named = _named(db, process, person) if person is not None else ""
+            decide, sentence = _decision(process, question, named, person, new_person=new_person, ignore=ignore)
             _preview(question, sentence)
+            if person is not None and question.owner not in (None, person):
+                say(f"Warning: the learner's e-mail belongs to person #{question.owner}, not to #{person}.")
             if not yes:
                 typer.confirm("Do it?", abort=True)
             with process.engine.begin() as db:
@@ -180,26 +186,39 @@ def _with_learner(db: Connection, process: Assembly, name: EventName, evidence: 
         question = _question(db, process, name.id)
     except CannotDecide as error:
         return replace(evidence, about=evidence.about | {"learner": str(error)})
-    learner = f"{redact.text(question.link[1])} of {question.link[0]}" if question.link else None
+    about = {
+        "learner": f"{redact.text(question.link[1])} of {question.link[0]}" if question.link else None,
+        "e-mail_is_of": _named(db, process, question.owner) if question.owner is not None else None,
+        "what_was_sent": f"`coursewire events show {name.id} --reveal`, which is audited",
+    }
     behind = [str(EventName(one.id)) for one in question.oldest if one.id != name.id]
-    return replace(evidence, about=evidence.about | {"learner": learner}, waiting=question.number - 1, oldest=behind)
+    then = (evidence.next or "").replace("--person PERSON", f"--person {question.owner or 'PERSON'}")
+    return replace(evidence, next=then, about=evidence.about | about, waiting=question.number - 1, oldest=behind)
 
 
 def _question(db: Connection, process: Assembly, inbox_id: int) -> Question:
     return decisions.about_learner(db, inbox_id, process.inbound, process.ring, process.keys)
 
 
+def _named(db: Connection, process: Assembly, person: int) -> str:
+    """Return a person as a reader knows them again. Raises CannotDecide where nobody could be linked to them."""
+    decisions.candidate(db, person)
+    profile = people.load(db, [person], process.ring)[person].profile
+    email = redact.email(profile.email) if profile.email else "no e-mail"
+    return "  ".join(filter(None, (f"Person #{person}", email, redact.name(profile.full_name or ""))))
+
+
 def _decision(
-    process: Assembly, question: Question, person: int | None, *, new_person: bool, ignore: bool
+    process: Assembly, question: Question, named: str, person: int | None, *, new_person: bool, ignore: bool
 ) -> tuple[Decide, str]:
-    """Return what to do, and the sentence that says so beforehand."""
+    """Return what to do, and the sentence that says so beforehand; `named` is who `person` is."""
     who, ring = actor(), process.ring
     number = question.number
     learner = f"the learner {redact.text(question.link[1])} of {question.link[0]}" if question.link else ""
     goes_on = f"and {number} {'event goes' if number == 1 else 'events go'} on:"
     if person is not None:
         decide = partial(decisions.link_to, question=question, person_id=person, actor=who, ring=ring)
-        return decide, f"Person #{person} is {learner}, {goes_on}"
+        return decide, f"{named}  is {learner}. No command undoes this, {goes_on}"
     if new_person:
         decide = partial(decisions.link_to_new_person, question=question, actor=who, ring=ring, keys=process.keys)
         return decide, f"A new person is {learner}, {goes_on}"

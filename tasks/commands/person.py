@@ -74,7 +74,7 @@ def _find(teller: Teller, who: str) -> tuple[PersonRow, int]:
         seen.add(row.merged_into)
         row = story.person(teller.db, row.merged_into)
     if row is None:
-        raise no(f"There is no person #{asked}.")
+        raise no(f"There is no person #{asked}. Ask by e-mail, or by what a system calls them: connection:id.")
     return row, asked
 
 
@@ -151,7 +151,7 @@ def _received(told: Story) -> None:
         for e in [*told.waiting, *told.received]
     ]
     say_table(["id", "received (UTC)", "connection", "kind", "status", "reason", "detail"], rows, indent=2)
-    if told.dead_nearby:
+    if told.dead_nearby and not _has_cause(told):
         dead = count(told.dead_nearby, "dead event")
         say(f"  {dead} of the same sender may be theirs as well: `coursewire dead list --about EMAIL` looks.")
     for one in told.counts:
@@ -177,12 +177,16 @@ def _written(held: Held) -> None:
     said = [held.status.replace("_", " ") + (f" ({held.reason})" if held.reason else "")]
     if held.wanted:
         said.append(f"version {held.written} of {held.wanted}")
+    left_out = sum(f.differs for f in held.fields) if held.status == "in_step" else 0
+    if left_out:
+        said[0] = f"in step but for {count(left_out, 'field')}"
     if held.written_at:
         said.append(f"written {shown(held.written_at)} UTC")
     if held.remote_id:
         said.append(f"contact {held.remote_id}")
     say(f"  {name}: {', '.join(said)}")
-    there = f"there ({held.remote_origin} {shown(held.remote_at)})" if held.remote_at else "there"
+    known_at = held.written_at if held.remote_origin == "sent" else held.remote_at
+    there = f"there ({held.remote_origin} {shown(known_at)})" if known_at else "there"
     rows = [
         (f.name, "not known" if f.there is None else f.there or EMPTY, f.wanted or EMPTY, f.differs or None)
         for f in held.fields
@@ -194,6 +198,10 @@ def _written(held: Held) -> None:
     say_table(["tried (UTC)", "outcome", "reason", "version", "fields", "detail"], tries, indent=4)
 
 
+def _has_cause(told: Story) -> bool:
+    return bool(told.why_not) or any(held.why_not for held in told.written)
+
+
 def _why_not(told: Story) -> None:
     say("\nWhy not")
     for cause in told.why_not:
@@ -201,7 +209,7 @@ def _why_not(told: Story) -> None:
     for held in told.written:
         different = {f.name for f in held.fields if f.differs}
         for cause in held.why_not:
-            some = cause.fields and set(cause.fields) != different
+            some = cause.fields and set(cause.fields) != different and not all(f in str(cause) for f in cause.fields)
             say(f"  - {cause}" + (f" [{', '.join(cause.fields)}]" if some else ""))
-    if not told.why_not and not any(held.why_not for held in told.written):
+    if not _has_cause(told):
         say("  Everything is where it should be.")

@@ -38,7 +38,7 @@ def cli(ours: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(folder)
     this_process.cache_clear()
-    monkeypatch.setattr(logs, "configure", lambda _: None)  # the logs of this process are the tests'
+    monkeypatch.setattr(logs, "configure", lambda *_: None)  # the logs of this process are the tests'
     level = logging.getLogger().level
     yield lambda *words, typed="": CliRunner().invoke(app, words, input=typed)
     this_process().engine.dispose()
@@ -132,6 +132,10 @@ def test_the_dead_events_of_somebody_are_found(cli: Cli, take: Take, mistaken: l
     assert cli("dead", "list", "--about", "ada").exit_code == 1
     assert {action for _, action in audited(engine)} == {"payload.search"}
     take([event(email=ADA[0])])
+    assert (
+        "may be theirs" not in cli("person", "show", ADA[0]).stdout
+    )  # there is a nearer cause: nobody has written yet
+    this_process().flushers["crm", "contact.upsert"].flush()
     assert "5 dead events of the same sender may be theirs" in cli("person", "show", ADA[0]).stdout
 
 
@@ -139,7 +143,7 @@ def test_the_dead_events_of_somebody_are_found(cli: Cli, take: Take, mistaken: l
     ("name", "code", "said"),
     [
         ("event:999", 1, "There is no event:999"),
-        ("person:9@crm", 1, "is to hold nothing of person 9"),
+        ("person:9@crm", 1, "There is no person 9"),
         ("nonsense", 2, "write event:17, or person:45@crm"),
     ],
 )
@@ -481,6 +485,36 @@ def test_a_connection_is_paused_and_resumed(cli: Cli, take: Take, engine: Engine
     inbound = cli("connections", "pause", "academy", "--yes")
     assert (inbound.exit_code, "never called" in inbound.output) == (1, True)
     assert cli("connections", "pause", "crm", "--for", "soon").exit_code == 2
+
+
+def test_whose_an_event_is_is_said_before_it_is_decided(cli: Cli, take: Take, engine: Engine) -> None:
+    """The owner of the e-mail is shown, a decision against the evidence warned of, and a useless one refused."""
+    take([event(email=ADA[0], name=ADA[1])])
+    (parked,) = take([event(user="u-2", email=ADA[0], name=ADA[1], course="c-2")])
+    take([event(user="u-3", email="other@example.com")])
+    [(ada,), (other,)] = rows(engine, "SELECT id FROM people ORDER BY id")
+    told = cli("parked", "show", f"event:{parked}")
+    assert f"Person #{ada}  a***@e***.com" in told.stdout
+    assert f"--person {ada}" in told.stdout
+    wrong_way = cli("parked", "resolve", f"event:{parked}", "--person", str(other), typed="n\n")
+    assert f"belongs to person #{ada}, not to #{other}" in wrong_way.stdout
+    again = cli("parked", "resolve", f"event:{parked}", "--release", "--yes")
+    assert (again.exit_code, "would be parked again" in again.output) == (1, True)
+    nobody = cli("parked", "resolve", f"event:{parked}", "--person", "9999", "--yes")
+    assert (nobody.exit_code, "There is no person 9999" in nobody.output) == (1, True)
+    right = cli("parked", "resolve", f"event:{parked}", "--person", str(ada), typed="y\n")
+    assert "Warning" not in right.stdout
+    assert is_masked(right)
+    assert rows(engine, "SELECT status FROM inbox ORDER BY id") == [("done",), ("received",), ("done",)]
+
+
+def test_a_field_that_was_not_there_is_asked_about(cli: Cli, mistaken: list[int]) -> None:
+    """A mistyped path is not stored in silence."""
+    done = cli("dead", "edit", f"event:{mistaken[0]}", "--set", "score=92.5")
+    assert "The event had no score. Did you mean data.score?" in done.output
+    both = ("--set", "data.score=92", "--set", "data.skore=1")
+    done = cli("dead", "edit", f"event:{mistaken[0]}", *both, typed="n\n")
+    assert "Note: The event had no data.skore. Did you mean data.score?" in done.stdout
 
 
 def test_a_pause_reaches_the_flusher(take: Take, engine: Engine, cli: Cli) -> None:
