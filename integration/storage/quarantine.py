@@ -53,17 +53,19 @@ RETURNING field
 _RETURNED = "SELECT connection, max(back_at) AS back_at FROM quarantined_fields WHERE back_at IS NOT NULL GROUP BY 1"
 
 # What is being sent at this moment was claimed before or after the return; its settlement says when, and the next
-# slice sees that.
+# slice sees that. Who waits for the night is not left with an empty field until then.
 _DOUBT = """
-UPDATE sync_state SET remote_values = NULL, remote_at = NULL,
-    status = CASE WHEN status = 'in_step' THEN 'due' ELSE status END,
-    wanted_since = CASE WHEN status = 'in_step' THEN now() ELSE wanted_since END,
-    not_before = CASE WHEN status = 'in_step' THEN now() ELSE not_before END,
-    lane = CASE WHEN status = 'in_step' THEN %(backfill)s ELSE lane END
-WHERE id IN (SELECT id FROM sync_state
-             WHERE connection = %(connection)s AND status <> 'sending'
-               AND remote_at < %(back_at)s AND remote_values IS NOT NULL
-             ORDER BY subject_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+UPDATE sync_state s SET remote_values = NULL, remote_at = NULL,
+    status = CASE WHEN t.rests THEN 'due' ELSE s.status END,
+    wanted_since = CASE WHEN t.rests THEN now() ELSE s.wanted_since END,
+    not_before = CASE WHEN t.rests THEN now() ELSE s.not_before END,
+    lane = CASE WHEN t.rests THEN %(backfill)s ELSE s.lane END
+FROM (SELECT id, status = 'in_step' OR (status = 'due' AND not_before > now()) AS rests
+      FROM sync_state
+      WHERE connection = %(connection)s AND status <> 'sending'
+        AND remote_at < %(back_at)s AND remote_values IS NOT NULL
+      ORDER BY subject_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS t
+WHERE s.id = t.id
 """
 
 _FORGET = """

@@ -127,7 +127,7 @@ def resolve(
             if person is not None and question.owner not in (None, person):
                 say(f"Warning: the learner's e-mail belongs to person #{question.owner}, not to #{person}.")
             if not yes:
-                typer.confirm("Do it?", abort=True)
+                typer.confirm("Do it? No command undoes it." if about_learner else "Do it?", abort=True)
             with process.engine.begin() as db:
                 decided = decide(db)
         except CannotDecide as error:
@@ -218,7 +218,7 @@ def _decision(
     goes_on = f"and {number} {'event goes' if number == 1 else 'events go'} on:"
     if person is not None:
         decide = partial(decisions.link_to, question=question, person_id=person, actor=who, ring=ring)
-        return decide, f"{named}  is {learner}. No command undoes this, {goes_on}"
+        return decide, f"{named}  is {learner}, {goes_on}"
     if new_person:
         decide = partial(decisions.link_to_new_person, question=question, actor=who, ring=ring, keys=process.keys)
         return decide, f"A new person is {learner}, {goes_on}"
