@@ -102,8 +102,10 @@ WORDS: dict[Reason, Words] = {
         "Decide whose event it is: `coursewire parked resolve ID --person PERSON`, or `--new-person`.",
     ),
     Reason.INVALID_EMAIL: Words(
-        "The learner is not known here and came with an e-mail that is none.",
-        "Correct the e-mail in the LMS, or decide: `coursewire parked resolve ID --person PERSON`, or `--new-person`.",
+        "An e-mail is no address that mail can be sent to: its property was left out, or the event waits, as its "
+        "learner is not known.",
+        "Correct the e-mail in the LMS; a parked event needs a decision: "
+        "`coursewire parked resolve ID --person PERSON`, or `--new-person`.",
     ),
     Reason.EMAIL_TAKEN: Words(
         "The learner's e-mail belongs to a person whom the same LMS calls otherwise: a new login, or somebody else.",
@@ -166,6 +168,19 @@ WORDS: dict[Reason, Words] = {
         "The system refuses a value; the detail names the property.",
         "Correct the property's type or options there, or map another property in the field rules, then run "
         "`coursewire dead replay ID`.",
+    ),
+    Reason.UNFIT_VALUE: Words(
+        "A value cannot become what the field rules ask for, so its property was left out; the detail says why.",
+        "Correct the value in the LMS, or the transforms of the field in the rules; the other fields are written.",
+    ),
+    Reason.INVALID_PHONE: Words(
+        "A telephone number is none that can exist, so its property was left out.",
+        "Correct it in the LMS, or give the transform e164 the country of numbers without +; the other fields are "
+        "written.",
+    ),
+    Reason.NO_LOOKUP_VALUE: Words(
+        "A value is not in the lookup of its field rule, so its property was left out.",
+        "Add the value to the lookup, or the key default for all others; the other fields are written.",
     ),
     Reason.UNKNOWN_PROPERTY: Words(
         "A property does not exist there, or may not be written.",
