@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from integration.errors import ConfigError
+from integration.yaml_document import YamlDocument
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Flow = Literal["enrollment", "completion", "progress", "role_change"]
@@ -178,58 +178,24 @@ def load(path: Path) -> Config:
         raise ConfigError(
             f"{path}: {error.strerror}. Write a connections file, or name one with COURSEWIRE_CONFIG."
         ) from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: this is not YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(data, dict):
+    document = YamlDocument(path, text)
+    if not isinstance(document.data, dict):
         raise ConfigError(f"{path}: expected the keys connections and routes")
     try:
-        config = Config.model_validate(data)
+        config = Config.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentences(path, node, error))) from None
-    if lost := _lost_ends(path, node, config):
+        raise ConfigError("\n".join(document.sentences(error))) from None
+    if lost := _lost_ends(document, config):
         raise ConfigError("\n".join(lost))
     return config
 
 
-def _lost_ends(path: Path, node: yaml.Node | None, config: Config) -> list[str]:
+def _lost_ends(document: YamlDocument, config: Config) -> list[str]:
     """Return a sentence for each end of a route that is no connection."""
     known = ", ".join(sorted(config.connections)) or "none"
     return [
-        f"{path}:{_line_of(node, ('routes', place, key))}: routes.{place}.{key}: "
-        f"no connection is called {end!r}; known are: {known}"
+        document.sentence(("routes", place, key), f"no connection is called {end!r}; known are: {known}")
         for place, route in enumerate(config.routes)
         for key, end in (("from", route.source), ("to", route.target))
         if end not in config.connections
     ]
-
-
-def _sentences(path: Path, node: yaml.Node | None, error: ValidationError) -> list[str]:
-    lines = []
-    for mistake in error.errors(include_input=False, include_url=False):
-        place = ".".join(str(part) for part in mistake["loc"] if part != "[key]")
-        message = mistake["msg"].removeprefix("Value error, ")
-        message = {"Extra inputs are not permitted": "this key is not known", "Field required": "is missing"}.get(
-            message, message
-        )
-        lines.append(f"{path}:{_line_of(node, mistake['loc'])}: {place or 'file'}: {message}")
-    return lines
-
-
-def _line_of(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
-    """Return the 1-based line of the deepest YAML node that `place` leads to."""
-    line = node.start_mark.line + 1 if node else 1
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == part), None)
-            if found is None:
-                return line
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line

@@ -1,57 +1,108 @@
 """What a contact should look like: a pure function of the facts about a person, the rules, and the time."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
+from integration.errors import Reason
 from integration.model.events import EventType
 from integration.storage.events import Standing
-from mappings.rules import FieldMap, ValueType
+from mappings import transforms
+from mappings.rules import FieldRule, FieldRules, ValueType
+from mappings.transforms import Unfit, Value
 
-Value = str | int | bool | datetime | None
+STATUS = "lms_sync_status"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A person as a projection sees them: their LMS names (the first one first) and their standings."""
+    """A person as a projection sees them: their LMS names (the first one first), standings, e-mail and name."""
 
     names: Sequence[tuple[str, str]]
     standings: Sequence[Standing]
     attention: str | None = None
+    email: str | None = None
+    full_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Why a property gets no value; `detail` does not hold it."""
+
+    reason: Reason
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """`wanted`: property -> value ('' = empty). `passive`: goes along, and is never a reason to write."""
+    """`wanted`: property -> value ('' = empty). `passive`: goes along, and is never a reason to write.
+
+    `rules` are the properties that are not always written, with the rule that says when; `theirs` the ones that the
+    CRM owns; `dropped` the ones whose value could not be made; `missing` the required fields that have none.
+    """
 
     wanted: Mapping[str, str]
     passive: Mapping[str, str]
+    rules: Mapping[str, str] = field(default_factory=dict)
+    theirs: frozenset[str] = frozenset()
+    dropped: Mapping[str, Dropped] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
 
-def project(subject: Subject, maps: Mapping[str, FieldMap], zone: ZoneInfo, now: datetime) -> Projection:
+def project(subject: Subject, rules: FieldRules, zone: ZoneInfo, now: datetime) -> Projection:
     """Return the properties of one contact; dates are days in `zone`, `now` decides what has expired."""
+    values = canonical(subject, now)
     wanted: dict[str, str] = {}
     passive: dict[str, str] = {}
-    for (field, key), value in canonical(subject, now).items():
-        place = maps.get(field)
-        if place is not None:
-            into = passive if place.passive else wanted
-            into[place.property_for(key)] = render(value, place.type, zone)
-    return Projection(wanted, passive)
+    conditions: dict[str, str] = {}
+    dropped: dict[str, Dropped] = {}
+    theirs: set[str] = set()
+    missing: list[str] = []
+    # The status comes last, because it says what is missing.
+    for rule in sorted(rules, key=lambda rule: rule.source == STATUS):
+        if rule.source == STATUS and missing and not subject.attention:
+            values[STATUS] = [(None, f"attention: no {', '.join(missing)}")]
+        has_value = False
+        for key, value in values.get(rule.source, ()):
+            name = rule.property_for(key)
+            if rule.owner == "crm":
+                theirs.add(name)
+                continue
+            try:
+                text = _fill(rule, value, zone)
+            except Unfit as unfit:
+                dropped[name] = Dropped(unfit.reason, unfit.detail)
+                continue
+            has_value = has_value or bool(text)
+            (passive if rule.passive else wanted)[name] = text
+            if rule.rule != "always":
+                conditions[name] = rule.rule
+        if rule.required and not has_value:
+            missing.append(rule.name)
+    return Projection(wanted, passive, conditions, frozenset(theirs), dropped, tuple(missing))
 
 
-def canonical(subject: Subject, now: datetime) -> dict[tuple[str, str | None], Value]:
-    """Return the canonical fields of architecture section 8, by (field, key)."""
+def _fill(rule: FieldRule, value: Value, zone: ZoneInfo) -> str:
+    return render(transforms.run(rule.transform, value, zone) if rule.transform else value, rule.type, zone)
+
+
+def canonical(subject: Subject, now: datetime) -> dict[str, list[tuple[str | None, Value]]]:
+    """Return the canonical fields of a person: (key, value) for each; the key is None where there is only one."""
     values: dict[tuple[str, str | None], Value] = {
-        ("lms_sync_status", None): f"attention: {subject.attention}" if subject.attention else "ok",
+        (STATUS, None): f"attention: {subject.attention}" if subject.attention else "ok",
         ("lms_last_synced_at", None): now,
+        ("email", None): subject.email,
+        ("full_name", None): subject.full_name,
     }
     values |= _names(subject)
     values |= _completions(subject.standings)
     values |= _certifications(subject.standings, now)
-    return values
+    found: dict[str, list[tuple[str | None, Value]]] = {}
+    for (name, key), value in values.items():
+        found.setdefault(name, []).append((key, value))
+    return found
 
 
 def _names(subject: Subject) -> dict[tuple[str, str | None], Value]:
@@ -113,6 +164,8 @@ def render(value: Value, kind: ValueType, zone: ZoneInfo) -> str:
         if kind == "date":
             return value.astimezone(zone).date().isoformat()
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
     return str(value)
 
 

@@ -1,19 +1,40 @@
 """A published rule set in memory: what one transaction decides by. Immutable, read anew each time (rule 7)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
-ValueType = Literal["string", "number", "date", "datetime", "bool"]
+from mappings.transforms import Step
+
+ValueType = Literal["string", "number", "date", "datetime", "bool", "enumeration"]
+Owner = Literal["lms", "crm"]
+WriteRule = Literal["always", "only_if_blank", "never_clear", "max", "min", "append"]
+
+
+class Scope(NamedTuple):
+    """Whom rules are for: every connection of a system, or one connection alone; the other one is empty."""
+
+    system: str = ""
+    connection: str = ""
+
+    def __str__(self) -> str:
+        """Return it as a rule file says it."""
+        return f"connection {self.connection}" if self.connection else f"system {self.system}"
 
 
 @dataclass(frozen=True, slots=True)
-class FieldMap:
-    """Where a canonical field goes in one system, and the form its values take there."""
+class FieldRule:
+    """How one property of one object is filled; `{key}` in `property` is the product or the connection."""
 
+    name: str
+    source: str
     property: str
     type: ValueType
+    transform: tuple[Step, ...] = ()
+    owner: Owner = "lms"
+    rule: WriteRule = "always"
+    required: bool = False
     passive: bool = False
 
     def property_for(self, key: str | None) -> str:
@@ -21,14 +42,27 @@ class FieldMap:
         return self.property.replace("{key}", key or "")
 
 
+FieldRules = Sequence[FieldRule]
+Fields = Mapping[Scope, Mapping[str, FieldRules]]
+"""Scope -> object type -> rules."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """`fields`: system -> object type -> canonical field -> its map. `read_at`: the database's now when it was read."""
+    """All policy. `id` is 0 for one that is in no table; `read_at`: the database's now when it was read."""
 
     id: int
     read_at: datetime
-    fields: Mapping[str, Mapping[str, Mapping[str, FieldMap]]]
+    fields: Fields
 
-    def field_maps(self, system: str, object_type: str) -> Mapping[str, FieldMap]:
-        """Return the field maps of one object of one system; empty where there are none."""
-        return self.fields.get(system, {}).get(object_type, {})
+    def field_rules(self, connection: str, system: str, object_type: str) -> FieldRules:
+        """Return the rules for one object of one connection: its own where there are any, else its system's."""
+        own = self.fields.get(Scope(connection=connection), {})
+        return own.get(object_type) or self.fields.get(Scope(system=system), {}).get(object_type, ())
+
+    def each(self) -> Iterator[tuple[Scope, str, FieldRule]]:
+        """Return every field rule with its scope and object type."""
+        for scope, objects in self.fields.items():
+            for object_type, rules in objects.items():
+                for rule in rules:
+                    yield scope, object_type, rule

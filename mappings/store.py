@@ -1,22 +1,90 @@
-"""Rule sets in Postgres: read the published one, and publish the defaults the first time."""
+"""Rule sets in Postgres: the published one, its history, and the change from one to the next."""
 
+from datetime import datetime
 from importlib import resources
-from typing import cast
+from typing import Any, NamedTuple
 
-import yaml
-from sqlalchemy import Connection, func, insert, select
+import orjson
+from sqlalchemy import Connection
 
 from integration.storage.statement import execute
-from mappings.rules import FieldMap, RuleSet, ValueType
-from mappings.tables import FieldMapRow, RuleSetRow
+from integration.storage.sync_state import BACKFILL
+from mappings import loader, transforms
+from mappings.rules import FieldRule, Fields, RuleSet, Scope
 
-_ACTIVE = """
-SELECT r.id, now() AS read_at, f.system, f.object_type, f.field, f.property, f.type, f.passive
-FROM rule_sets r LEFT JOIN field_maps f ON f.rule_set_id = r.id
-WHERE r.status = 'published'
+_ACTIVE = "SELECT id, published_at, now() AS read_at FROM rule_sets WHERE status = 'published'"
+_ONE = "SELECT id, published_at, now() AS read_at FROM rule_sets WHERE id = %(id)s"
+
+_FIELDS = """
+SELECT system, connection, object_type, field, source, property, type, transform, owner, rule, required, passive
+FROM field_maps WHERE rule_set_id = %(id)s ORDER BY system, connection, object_type, field
+"""
+
+_INSERT = """
+INSERT INTO rule_sets (status, author, comment, origin_id)
+VALUES ('draft', %(author)s, %(comment)s, %(origin)s) RETURNING id
+"""
+
+_INSERT_FIELDS = """
+INSERT INTO field_maps (rule_set_id, system, connection, object_type, field, source, property, type, transform, owner,
+                        rule, required, passive)
+SELECT %(id)s, t.* FROM jsonb_to_recordset(%(rows)s::jsonb) AS t(
+    system text, connection text, object_type text, field text, source text, property text, type text, transform jsonb,
+    owner text, rule text, required boolean, passive boolean)
+"""
+
+_RETIRE = "UPDATE rule_sets SET status = 'retired' WHERE status = 'published'"
+
+_PUBLISH = """
+UPDATE rule_sets SET status = 'published', published_at = now(),
+    rolled_out_at = CASE WHEN EXISTS (SELECT FROM sync_state) THEN NULL ELSE now() END
+WHERE id = %(id)s
+"""
+
+_HISTORY = """
+SELECT id, status, author, comment, published_at, rolled_out_at, origin_id FROM rule_sets
+WHERE published_at IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+"""
+
+# Whoever is in step was so by older rules. Who is being sent was projected by either; its settlement says by which, and
+# the next slice sees that.
+_ROLL_OUT = """
+WITH slice AS (
+    SELECT s.id FROM sync_state s JOIN rule_sets r ON r.status = 'published' AND r.rolled_out_at IS NULL
+    WHERE s.status = 'in_step' AND (s.rule_set IS NULL OR s.rule_set < r.id)
+    ORDER BY s.connection, s.subject_id LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
+)
+UPDATE sync_state s SET status = 'due', wanted_since = now(), not_before = now(), lane = %(backfill)s
+FROM slice WHERE s.id = slice.id
+"""
+
+_ROLLED_OUT = """
+UPDATE rule_sets r SET rolled_out_at = now()
+WHERE status = 'published' AND rolled_out_at IS NULL AND NOT EXISTS (
+    SELECT FROM sync_state s
+    WHERE s.status IN ('in_step', 'sending') AND (s.rule_set IS NULL OR s.rule_set < r.id))
+"""
+
+_BEFORE = """
+SELECT max(old.id) AS id FROM rule_sets old JOIN rule_sets now ON now.status = 'published' AND old.id < now.id
+WHERE old.status = 'retired'
 """
 
 _LOCK = 7_226_001
+_MOST_KEPT = 8
+_kept: dict[tuple[int, datetime | None], Fields] = {}
+
+
+class Version(NamedTuple):
+    """A rule set that was published; `origin_id` is the one it repeats, `rolled_out_at` None while it is on its way."""
+
+    id: int
+    status: str
+    author: str
+    comment: str
+    published_at: datetime
+    rolled_out_at: datetime | None
+    origin_id: int | None
 
 
 def active(db: Connection) -> RuleSet:
@@ -24,41 +92,115 @@ def active(db: Connection) -> RuleSet:
 
     Raises LookupError where none is published, which only an unmigrated database shows.
     """
-    fields: dict[str, dict[str, dict[str, FieldMap]]] = {}
-    rows = execute(db, _ACTIVE).all()
-    for row in rows:
-        if row.system is not None:
-            maps = fields.setdefault(row.system, {}).setdefault(row.object_type, {})
-            maps[row.field] = FieldMap(row.property, cast("ValueType", row.type), row.passive)
-    if not rows:
+    row = execute(db, _ACTIVE).one_or_none()
+    if row is None:
         raise LookupError("no rule set is published; run: coursewire migrate")
-    return RuleSet(rows[0].id, rows[0].read_at, fields)
+    return RuleSet(row.id, row.read_at, _fields(db, row.id, row.published_at))
+
+
+def version(db: Connection, rule_set: int) -> RuleSet:
+    """Return one rule set, whatever its status. Raises LookupError where there is none."""
+    row = execute(db, _ONE, {"id": rule_set}).one_or_none()
+    if row is None:
+        raise LookupError(f"there is no rule set {rule_set}; `coursewire rules history` lists them")
+    return RuleSet(row.id, row.read_at, _fields(db, row.id, row.published_at))
+
+
+def history(db: Connection, *, limit: int) -> list[Version]:
+    """Return what was published, the newest first."""
+    return [Version(*row) for row in execute(db, _HISTORY, {"limit": limit}).all()]
+
+
+def before(db: Connection) -> int | None:
+    """Return the rule set that was published before the present one."""
+    found: int | None = execute(db, _BEFORE).scalar_one()
+    return found
+
+
+def publish(db: Connection, rules: RuleSet, *, author: str, comment: str, expected: int | None = None) -> int:
+    """Make these rules the published ones, and return their number.
+
+    Whoever is in step is looked at again by the new rules afterwards. `expected` is the set that the change was made
+    against. Raises LookupError where another one is published by now.
+    """
+    execute(db, "SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
+    if expected is not None and (now := active(db).id) != expected:
+        raise LookupError(f"rule set {now} was published meanwhile, and this change was made against {expected}")
+    values = {"author": author, "comment": comment, "origin": rules.id or None}
+    made = int(execute(db, _INSERT, values).scalar_one())
+    execute(db, _INSERT_FIELDS, {"id": made, "rows": orjson.dumps(_rows(rules)).decode()})
+    execute(db, _RETIRE)
+    execute(db, _PUBLISH, {"id": made})
+    return made
+
+
+def roll_out(db: Connection, *, limit: int) -> int:
+    """Let at most `limit` people be looked at by the published rules who are in step by older ones; return how many."""
+    moved = execute(db, _ROLL_OUT, {"limit": limit, "backfill": BACKFILL}).rowcount
+    if not moved:
+        execute(db, _ROLLED_OUT)
+    return moved
 
 
 def publish_defaults(db: Connection) -> bool:
     """Publish the rule set that ships with the program, unless one is published; say whether it was needed."""
     execute(db, "SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
-    if db.scalar(select(RuleSetRow.id).where(RuleSetRow.status == "published")) is not None:
+    if execute(db, "SELECT 1 FROM rule_sets WHERE status = 'published'").first() is not None:
         return False
-    first = insert(RuleSetRow).values(
-        status="published", author="coursewire", comment="defaults of the first start", published_at=func.now()
-    )
-    created = db.execute(first.returning(RuleSetRow.id)).scalar_one()
-    rows = [{"rule_set_id": created, **row} for row in default_field_maps()]
-    db.execute(insert(FieldMapRow), rows)
+    publish(db, defaults(), author="coursewire", comment="defaults of the first start")
     return True
 
 
-def default_field_maps() -> list[dict[str, object]]:
-    """Return the rows of every `defaults/fields/*.yaml`."""
-    rows: list[dict[str, object]] = []
-    folder = resources.files("mappings") / "defaults" / "fields"
-    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        system = content.pop("system")
-        for object_type, maps in content.items():
-            rows += [
-                {"system": system, "object_type": object_type, "field": field, "passive": False, **place}
-                for field, place in maps.items()
-            ]
-    return rows
+def defaults() -> RuleSet:
+    """Return the rules that ship with the program."""
+    return loader.load(resources.files("mappings") / "defaults")
+
+
+def _fields(db: Connection, rule_set: int, published_at: datetime | None) -> Fields:
+    """Return a rule set's field rules. A set never changes once it is published, so the last ones are kept."""
+    place = (rule_set, published_at)
+    if place not in _kept:
+        fields: dict[Scope, dict[str, list[FieldRule]]] = {}
+        for row in execute(db, _FIELDS, {"id": rule_set}).all():
+            scope = Scope(row.system, row.connection)
+            fields.setdefault(scope, {}).setdefault(row.object_type, []).append(_rule(row))
+        if published_at is None:
+            return fields
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        _kept[place] = fields
+    return _kept[place]
+
+
+def _rule(row: Any) -> FieldRule:
+    return FieldRule(
+        name=row.field,
+        source=row.source,
+        property=row.property,
+        type=row.type,
+        transform=transforms.from_data(row.transform),
+        owner=row.owner,
+        rule=row.rule,
+        required=row.required,
+        passive=row.passive,
+    )
+
+
+def _rows(rules: RuleSet) -> list[dict[str, object]]:
+    return [
+        {
+            "system": scope.system,
+            "connection": scope.connection,
+            "object_type": object_type,
+            "field": rule.name,
+            "source": rule.source,
+            "property": rule.property,
+            "type": rule.type,
+            "transform": transforms.to_data(rule.transform),
+            "owner": rule.owner,
+            "rule": rule.rule,
+            "required": rule.required,
+            "passive": rule.passive,
+        }
+        for scope, object_type, rule in rules.each()
+    ]

@@ -12,7 +12,7 @@ from integration.security.seal import new_key
 from integration.storage import audit
 from tasks import roles
 from tasks.assembly import Assembly, settings, this_process
-from tasks.commands import check, connections, dead, events, parked, person, runs
+from tasks.commands import check, connections, dead, events, parked, person, rules, runs
 from tasks.saying import sentences
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.add_typer(person.app, name="person")
 app.add_typer(parked.app, name="parked")
 app.add_typer(dead.app, name="dead")
 app.add_typer(connections.app, name="connections")
+app.add_typer(rules.app, name="rules")
 app.add_typer(runs.app, name="runs")
 app.add_typer(check.app)
 

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from integration.config import Config
 from integration.connectors import registry
-from integration.delivery.contacts import same_value
 from integration.delivery.flush import CONTACT_KEY
+from integration.delivery.ownership import same_value
 from integration.errors import NeedsAttention, Reason
 from integration.model.contacts import Projected, Target
 from integration.observability.reasons import about

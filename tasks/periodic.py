@@ -14,6 +14,7 @@ from integration.model.events import Kind
 from integration.pipeline import WRITE_CONTACT
 from integration.storage import audit, connections, inbox, outlook, people, quarantine, replays, sync_state
 from integration.storage.sync_state import BACKFILL, Want
+from mappings import store
 from tasks.app import SYNC, app
 from tasks.assembly import this_process
 from tasks.ringing import ring_connections, ring_failed, ring_inbox
@@ -51,6 +52,7 @@ def sweep() -> None:
     with assembly.engine.begin() as db:
         connections.end_pauses(db)
         quarantine.doubt(db, limit=ROWS)
+        store.roll_out(db, limit=ROWS)
     replays.work(assembly.engine)  # before it is rung for below
     ring_failed("sync.failed", ended, Reason.CRASH_LOOP)
     ring_failed("delivery.failed", given_up, Reason.CRASH_LOOP)

@@ -9,13 +9,13 @@ from sqlalchemy import Connection
 
 from integration.config import Config, UnknownPerson
 from integration.identity import LEARNER
-from integration.model.contacts import Projected, Target
+from integration.model.contacts import CONTACT, Projected, Target
 from integration.security.seal import KeyRing
 from integration.storage import events, people
 from integration.storage.people import Person
 from mappings import store
 from mappings.fields import Subject, project
-from mappings.rules import FieldMap
+from mappings.rules import FieldRules
 
 _PERMISSIVE = {policy: place for place, policy in enumerate(("ignore", "hold", "create"))}
 assert set(_PERMISSIVE) == set(get_args(UnknownPerson))  # noqa: S101 - a new policy must be given its place
@@ -32,7 +32,7 @@ class Projector:
         """Return what `connection` should hold of these people; somebody merged or erased is left out."""
         rules = store.active(db)
         settings = self.config.connections[connection]
-        maps = rules.field_maps(settings.system, "contact")
+        filled = rules.field_rules(connection, settings.system, CONTACT)
         # The database's clock wakes people whose certificate expires, so it must also say that it has.
         now = rules.read_at
         zone = ZoneInfo(settings.options.timezone)
@@ -44,17 +44,21 @@ class Projector:
         targets = {}
         for person in found.values():
             links = [(source, external_id) for source, external_id, _ in names.get(person.id, [])]
-            subject = Subject(links, standings.get(person.id, []), person.attention)
-            wanted = project(subject, maps, zone, now)
+            profile = person.profile
+            subject = Subject(links, standings.get(person.id, []), person.attention, profile.email, profile.full_name)
+            projection = project(subject, filled, zone, now)
             sources = {source for source, _ in links} | {standing.connection for standing in subject.standings}
             targets[person.id] = Target(
                 person_id=person.id,
                 version=person.version,
-                keys=_keys(person, wanted.wanted, maps),
-                create_by=("email", person.profile.email) if person.profile.email else None,
-                wanted=wanted.wanted,
-                passive=wanted.passive,
+                keys=_keys(person, projection.wanted, filled),
+                create_by=("email", profile.email) if profile.email else None,
+                wanted=projection.wanted,
+                passive=projection.passive,
                 unknown_person=self._policy(sources, connection),
+                rules=projection.rules,
+                theirs=projection.theirs,
+                dropped={name: f"{why.detail} ({why.reason})" for name, why in projection.dropped.items()},
             )
         return Projected(targets, rules.id, unreadable)
 
@@ -64,9 +68,8 @@ class Projector:
         return max(said, key=_PERMISSIVE.__getitem__, default="hold")
 
 
-def _keys(person: Person, wanted: Mapping[str, str], maps: Mapping[str, FieldMap]) -> tuple[tuple[str, str], ...]:
+def _keys(person: Person, wanted: Mapping[str, str], rules: FieldRules) -> tuple[tuple[str, str], ...]:
     """Return what to find the contact by: our own id for the learner first, the e-mail second."""
-    place = maps.get("lms_user_id")
-    our_id = wanted.get(place.property) if place else None
-    keys = [(place.property, our_id)] if place and our_id else []
+    places = [rule.property for rule in rules if rule.source == "lms_user_id" and rule.owner == "lms"]
+    keys = [(place, wanted[place]) for place in places if wanted.get(place)]
     return tuple([*keys, ("email", person.profile.email)] if person.profile.email else keys)

@@ -15,7 +15,7 @@ from functools import partial
 import orjson
 import structlog
 
-from integration.delivery import policy
+from integration.delivery import ownership, policy
 from integration.delivery.settlement import Settlement
 from integration.errors import (
     BatchRejected,
@@ -71,7 +71,7 @@ class Batch(Settlement):
         strangers = []
         for row in open_rows:
             known = self._known_values(row)
-            if row.remote_id is None or known is None:
+            if row.remote_id is None or known is None or self._must_look(row, known):
                 strangers.append(row)
             else:
                 self.believed.add(row.id)
@@ -105,6 +105,18 @@ class Batch(Settlement):
     def _wanted(self, row: Claimed) -> Fields:
         return {f: v for f, v in self.targets[row.person_id].wanted.items() if f not in self.left_out}
 
+    def _changes(self, row: Claimed, known: Fields) -> dict[str, str]:
+        return ownership.changes(self._wanted(row), known, self.targets[row.person_id].rules)
+
+    def _must_look(self, row: Claimed, known: Fields) -> bool:
+        rules = self.targets[row.person_id].rules
+        return bool(rules) and ownership.must_look(self._changes(row, known), rules)
+
+    def _unconditional(self, row: Claimed) -> Fields:
+        """Return what a new contact gets at once: what is written under a condition waits until it can be seen."""
+        rules = self.targets[row.person_id].rules
+        return {f: v for f, v in self._wanted(row).items() if v and f not in rules}
+
     def _until_complete(self, row: Claimed) -> float | None:
         """Return when a person who went without a property is looked at again; None where nothing is missing."""
         wanted = self.targets[row.person_id].wanted
@@ -126,7 +138,7 @@ class Batch(Settlement):
         if self.links.setdefault(remote_id, row.person_id) != row.person_id:
             self._park(row, Reason.CONTACT_SHARED, f"contact {remote_id} already stands for another person")
             return
-        different = {f: v for f, v in self._wanted(row).items() if not same_value(v, known.get(f, ""))}
+        different = self._changes(row, known)
         if different:
             changes[row.id] = (row, remote_id, different, known)
         else:
@@ -251,7 +263,7 @@ class Batch(Settlement):
             writes = [
                 ContactWrite(
                     self._trace(row),
-                    {**{f: v for f, v in self._wanted(row).items() if v}, **self._passive(row), by: key},
+                    {**self._unconditional(row), **self._passive(row), by: key},
                     key=key,
                 )
                 for row, key in chosen
@@ -294,9 +306,10 @@ class Batch(Settlement):
                 self._park(row, Reason.CONTACT_SHARED, f"contact {answer.id} already stands for another person")
                 return
             now_there = {**known, **write.fields, **{f: v for f, v in answer.fields.items() if f in write.fields}}
+            has_more = write.key is not None and self._must_look(row, now_there)
             done = Settled(
                 row.id,
-                "in_step",
+                "due" if has_more else "in_step",
                 Reason.WRITTEN,
                 written=self._version(row),
                 remote_id=answer.id,
@@ -304,7 +317,7 @@ class Batch(Settlement):
                 remote_origin="sent",
                 believed=row.id in self.believed,
                 forget=True,
-                after=self._until_complete(row),
+                after=0.0 if has_more else self._until_complete(row),
             )
             self._settle(row, done, write.fields)
         else:
@@ -337,12 +350,3 @@ class Batch(Settlement):
 
     def _trace(self, row: Claimed) -> str:
         return f"{row.id}-{self._version(row)}"
-
-
-def same_value(wanted: str, seen: str) -> bool:
-    """Say whether two values are the same to the CRM, which trims text and writes 3 as 3.0."""
-    if wanted.strip() == seen.strip():
-        return True
-    whole, point, rest = seen.strip().partition(".")
-    is_number = whole.removeprefix("-").isdigit() and bool(point)
-    return is_number and not rest.strip("0") and whole == wanted.strip()

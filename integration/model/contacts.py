@@ -61,7 +61,9 @@ class Target:
 
     `version` is the person's version it was projected from; `keys` are (unique property, value) to find the contact
     by, in order; `create_by` is the one to create it by, None where it cannot be created. `passive` goes along with
-    a real change. `unknown_person` says what becomes of somebody the CRM does not know.
+    a real change. `unknown_person` says what becomes of somebody the CRM does not know. `rules` names the properties
+    that are written under a condition (`delivery.ownership`), `theirs` the ones that the CRM owns, and `dropped` why
+    a property gets no value.
     """
 
     person_id: int
@@ -71,6 +73,9 @@ class Target:
     wanted: Fields
     passive: Fields
     unknown_person: Literal["hold", "create", "ignore"] = "hold"
+    rules: Mapping[str, str] = field(default_factory=dict)
+    theirs: frozenset[str] = frozenset()
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

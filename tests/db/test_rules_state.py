@@ -148,10 +148,12 @@ def test_published_rules_count_from_the_next_transaction_on(world: World) -> Non
     tell(world)
     world.answer_all()
     world.rows("UPDATE rule_sets SET status = 'retired'")
-    world.rows("INSERT INTO rule_sets (status, author, comment) VALUES ('published', 'test', 'another property')")
     world.rows("""
-        INSERT INTO field_maps (rule_set_id, system, object_type, field, property, type, passive)
-        SELECT (SELECT max(id) FROM rule_sets), system, object_type, field,
+        INSERT INTO rule_sets (status, author, comment, published_at) VALUES ('published', 'test', 'another one', now())
+    """)
+    world.rows("""
+        INSERT INTO field_maps (rule_set_id, system, object_type, field, source, property, type, passive)
+        SELECT (SELECT max(id) FROM rule_sets), system, object_type, field, source,
                CASE field WHEN 'last_course_completed' THEN 'latest_course' ELSE property END, type, passive
         FROM field_maps
     """)

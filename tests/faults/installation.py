@@ -21,6 +21,7 @@ from integration.observability.books import Books
 from integration.security.seal import KeyRing
 from integration.storage import inbox, rings, sync_state
 from integration.storage.base import engine_for
+from integration.storage.statement import execute
 from scripts.sandbox.deliveries import Delivery
 from scripts.sandbox.lms import LmsSandbox, SendReport
 from tasks.embedded.folder import DataFolder
@@ -232,6 +233,13 @@ def bury(engine: Engine, held: float = HELD) -> None:
             )
 
 
+IN_MOTION = """
+SELECT EXISTS (SELECT FROM quarantined_fields WHERE back_at IS NOT NULL)
+    OR EXISTS (SELECT FROM rule_sets WHERE status = 'published' AND rolled_out_at IS NULL)
+"""
+"""Whether people will be made due whom no news concerns: a property is back, or rules are being rolled out."""
+
+
 def settled(engine: Engine, seconds: float = 150, *, hasten: bool = True) -> Books:
     """Wait until nothing is on its way any more and return the books; `hasten` ends the leases of the dead early."""
     found: list[Books] = []
@@ -242,9 +250,10 @@ def settled(engine: Engine, seconds: float = 150, *, hasten: bool = True) -> Boo
                 bury(engine)
             with engine.begin() as db:
                 found.append(books.balance(db))
+                is_moving = execute(db, IN_MOTION).scalar_one()
         except DBAPIError:
             return False  # it is on its way back
-        return found[-1].waiting == 0
+        return found[-1].waiting == 0 and not is_moving
 
     until(quiet, seconds, 0.25)
     return found[-1]

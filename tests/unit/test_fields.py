@@ -7,17 +7,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from integration.storage.events import Standing
+from mappings import store
 from mappings.fields import Subject, project, slug
-from mappings.rules import FieldMap
-from mappings.store import default_field_maps
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
-MAPS = {
-    str(row["field"]): FieldMap(str(row["property"]), row["type"], bool(row["passive"]))  # type: ignore[arg-type]
-    for row in default_field_maps()
-    if row["system"] == "hubspot"
-}
+RULES = store.defaults().field_rules("crm", "hubspot", "contact")
 
 
 def standing(kind: str, subject: str, *, hours: float = 1, **more: Any) -> Standing:
@@ -31,7 +26,7 @@ def standing(kind: str, subject: str, *, hours: float = 1, **more: Any) -> Stand
 
 def fields(*standings: Standing, names: tuple[tuple[str, str], ...] = (("academy", "u-1"),)) -> dict[str, str]:
     """Project a person with these standings."""
-    return dict(project(Subject(names, standings), MAPS, BERLIN, NOW).wanted)
+    return dict(project(Subject(names, standings), RULES, BERLIN, NOW).wanted)
 
 
 def test_a_person_without_a_completion_has_none() -> None:
@@ -102,7 +97,7 @@ def test_further_lms_have_fields_of_their_own() -> None:
 
 def test_the_time_of_writing_is_no_reason_to_write() -> None:
     """The last-synced time goes along with a change and is no wanted value."""
-    projection = project(Subject((("academy", "u"),), ()), MAPS, BERLIN, NOW)
+    projection = project(Subject((("academy", "u"),), ()), RULES, BERLIN, NOW)
     assert "lms_last_synced_at" not in projection.wanted
     assert projection.passive == {"lms_last_synced_at": "2026-11-21T12:00:00.000Z"}
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from integration.connectors.client import Limits
 from integration.delivery import budget, lease, policy
-from integration.delivery.contacts import same_value
+from integration.delivery.ownership import same_value
 from integration.storage import breakers, sync_state
 
 CALLS_UNDER_ONE_HOLD = 2

@@ -1,0 +1,90 @@
+"""A YAML file that an administrator writes: its content, and where in it a mistake stands."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from integration.errors import ConfigError
+
+Place = Sequence[int | str]
+"""The keys and list positions that lead to a value."""
+
+_PLAIN = {
+    "extra_forbidden": "this key is not known",
+    "missing": "is missing",
+    "model_type": "expected keys and values here",
+    "dict_type": "expected keys and values here",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+}
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without silent losses: a key that is there twice is a mistake, not its last value."""
+
+
+def _mapping(loader: _UniqueKeys, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen = set()
+    for key, _ in node.value:
+        name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else key
+        if name in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+        seen.add(name)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_UniqueKeys.add_constructor(
+    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
+    lambda loader, node: _mapping(loader, node, deep=True),  # type: ignore[arg-type]
+)
+
+
+class YamlDocument:
+    """A file as read once: `data`, and sentences about places in it."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        """Raises ConfigError with file, line and reason where this is not YAML, or no mapping."""
+        self.path = path
+        try:
+            self._node = yaml.compose(text, Loader=yaml.SafeLoader)
+            self.data: Any = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f":{mark.line + 1}" if mark else ""
+            raise ConfigError(f"{path}{line}: this is not YAML: {getattr(error, 'problem', None) or error}") from None
+        except RecursionError:
+            raise ConfigError(f"{path}: this is not YAML that can be read: it is nested too deep") from None
+
+    def line_of(self, place: Place) -> int:
+        """Return the 1-based line of the deepest YAML node that `place` leads to."""
+        node: yaml.Node | None = self._node
+        line = node.start_mark.line + 1 if node else 1
+        for part in place:
+            if isinstance(node, yaml.MappingNode):
+                found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+                if found is None:
+                    return line
+                line, node = found[0].start_mark.line + 1, found[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+                node = node.value[part]
+                line = node.start_mark.line + 1
+        return line
+
+    def sentence(self, place: Place, text: str) -> str:
+        """Return a mistake as people read it: file, line, place and what is wrong."""
+        named = ".".join(str(part) for part in place if part != "[key]")
+        return f"{self.path}:{self.line_of(place)}: {named or 'file'}: {text}"
+
+    def sentences(self, error: ValidationError, under: Place = ()) -> list[str]:
+        """Return one sentence for each mistake that pydantic found in what stands at `under`."""
+        return [
+            self.sentence([*under, *mistake["loc"]], _PLAIN.get(mistake["type"]) or _plainly(mistake["msg"]))
+            for mistake in error.errors(include_input=False, include_url=False)
+        ]
+
+
+def _plainly(message: str) -> str:
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")

@@ -1,0 +1,67 @@
+"""Rule sets as YAML files, which `loader` reads back to the same rules."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from integration.errors import ConfigError
+from mappings import transforms
+from mappings.rules import FieldRule, FieldRules, RuleSet, Scope
+
+_HEAD = """\
+# Which property is filled from what. Written by `coursewire rules export`; edit, then `coursewire rules plan DIR`.
+# What can be said here, with examples: docs/rules.md.
+"""
+
+
+def write(rules: RuleSet, folder: Path, *, force: bool = False) -> list[Path]:
+    """Write one file for each scope, and return their paths.
+
+    Raises ConfigError where a file is there already, unless `force`, or cannot be written.
+    """
+    files = {folder / _file(scope): text(scope, of) for scope, of in rules.fields.items()}
+    there = [str(path) for path in files if path.exists()]
+    if there and not force:
+        raise ConfigError(f"{', '.join(there)}: there already; nothing was written. Use --force to overwrite.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in files.items():
+            path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}. Name a folder that can be written to.") from None
+    return list(files)
+
+
+def text(scope: Scope, objects: Mapping[str, FieldRules]) -> str:
+    """Return the rules of one scope as a file's text."""
+    heading = {"connection": scope.connection} if scope.connection else {"system": scope.system}
+    parts = [_HEAD, yaml.safe_dump(heading)]
+    for object_type, rules in objects.items():
+        parts.append(f"{object_type}:\n")
+        for rule in rules:
+            entry = yaml.safe_dump(
+                _entry(rule), default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True
+            )
+            name = yaml.safe_dump(rule.name, default_flow_style=True).splitlines()[0]
+            parts.append(f"  {name}: {entry.strip()}\n")
+    return "".join(parts)
+
+
+def _file(scope: Scope) -> str:
+    return f"connection-{scope.connection}.yaml" if scope.connection else f"{scope.system}.yaml"
+
+
+def _entry(rule: FieldRule) -> dict[str, Any]:
+    """Return a rule as a file says it, without what goes without saying."""
+    entry: dict[str, Any] = {"property": rule.property, "type": rule.type}
+    if rule.source != rule.name:
+        entry["from"] = rule.source
+    if rule.transform:
+        entry["transform"] = transforms.to_data(rule.transform)
+    if rule.owner != "lms":
+        entry["owner"] = rule.owner
+    if rule.rule != "always":
+        entry["rule"] = rule.rule
+    return entry | {name: True for name in ("required", "passive") if getattr(rule, name)}

@@ -1,0 +1,95 @@
+"""What a rule file may say: the shape of each entry, with a sentence for each mistake."""
+
+import re
+from difflib import get_close_matches
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
+
+from mappings import transforms
+from mappings.canonical import CANONICAL
+from mappings.rules import FieldRule, Owner, ValueType, WriteRule
+from mappings.transforms import Step, TransformFault
+
+OBJECTS = ("contact",)
+"""The objects that rules can fill."""
+
+_PROPERTY = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\{key\}[A-Za-z0-9_]*)?")
+_ORDERED = ("number", "date", "datetime")
+
+
+def _property(name: str) -> str:
+    if not _PROPERTY.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a property; write its internal name, such as courses_completed_count")
+    return name
+
+
+def _source(name: str) -> str:
+    if name not in CANONICAL:
+        near = get_close_matches(name, CANONICAL, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name!r} is not known of a person.{meant} Known are: {', '.join(CANONICAL)}")
+    return name
+
+
+def _steps(given: object) -> tuple[Step, ...]:
+    try:
+        return transforms.parse(given)
+    except TransformFault as fault:
+        raise ValueError(str(fault)) from None
+
+
+class FieldEntry(BaseModel):
+    """One property and how it is filled."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    property: Annotated[str, AfterValidator(_property)]
+    type: ValueType
+    source: Annotated[str | None, Field(alias="from")] = None
+    transform: Annotated[Any, BeforeValidator(_steps)] = ()
+    owner: Owner = "lms"
+    rule: WriteRule = "always"
+    required: StrictBool = False
+    passive: StrictBool = False
+
+    @model_validator(mode="after")
+    def _means_something(self) -> Self:
+        if self.owner == "crm" and (self.rule != "always" or self.required or self.passive):
+            raise ValueError("what the CRM owns is never written: leave out rule, required and passive, or the owner")
+        if self.rule in ("max", "min") and self.type not in _ORDERED:
+            raise ValueError(f"rule {self.rule} compares numbers or dates, and this is a {self.type}")
+        if self.rule == "append" and self.type not in ("string", "enumeration"):
+            raise ValueError(f"rule append adds to a list of texts, and this is a {self.type}")
+        if self.passive and (self.rule != "always" or self.required):
+            raise ValueError("what goes along (passive) is neither required nor has a rule")
+        return self
+
+    def rule_called(self, name: str) -> FieldRule:
+        """Return the rule as the program decides by it. Raises ValueError where it does not fit its source."""
+        source = _source(self.source or name)
+        known = CANONICAL[source]
+        if known.key and "{key}" not in self.property:
+            raise ValueError(f"there is one {source} for each {known.key}: write {{key}} where its name belongs")
+        if not known.key and "{key}" in self.property:
+            raise ValueError(f"there is only one {source}, so {{key}} stands for nothing")
+        misfit = transforms.accepts(self.transform, known.type, self.type)
+        if misfit:
+            raise ValueError(misfit)
+        given = self.model_dump(exclude={"source", "transform"})
+        return FieldRule(name=name, source=source, transform=self.transform, **given)
+
+
+class Heading(BaseModel):
+    """Whom the rules of a file are for."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    system: str | None = None
+    connection: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.system is None) == (self.connection is None):
+            raise ValueError("say whom these rules are for: system: hubspot, or connection: crm for one alone")
+        return self

@@ -1,0 +1,262 @@
+"""`coursewire rules`: policy as YAML against what is published - plan, publish, rollback, export, history, explain."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import Connection
+
+from integration.config import Config
+from integration.connectors import registry
+from integration.errors import ConfigError
+from integration.storage import audit
+from mappings import export, loader, store
+from mappings.canonical import CANONICAL
+from mappings.diff import Change, diff, said
+from mappings.rules import RuleSet, Scope
+from tasks.actor import actor
+from tasks.assembly import Assembly, this_process
+from tasks.commands.options import AsJson, Yes
+from tasks.effect import Effect, effects
+from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
+
+app = typer.Typer(
+    help="Plan, publish and roll back the rules: which field goes where, and who owns it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[DIR]", help="The folder with the rule files; without it, `rules:` of the connections file."
+    ),
+]
+Comment = Annotated[str, typer.Option("--comment", "-m", help="Say why, for the history.")]
+
+
+@app.command("plan")
+def plan(folder: Folder = None, *, as_json: AsJson = False) -> None:
+    """Show what publishing these rules would change, for how many people, and the calls that costs; changes nothing."""
+    quiet()
+    with sentences():
+        process = this_process()
+        new = _load(process, folder)
+        with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
+            old = _active(db)
+            changes = diff(old, new)
+            found = list(effects(db, process.config, process.ring, old, _as_of(new, old)))
+    if as_json:
+        say_json({"against": old.id, "changes": [_for_programs(one) for one in changes], "effects": found})
+        return
+    _tell(old, changes, found)
+
+
+@app.command("publish")
+def publish(folder: Folder = None, *, comment: Comment = "", yes: Yes = False) -> None:
+    """Make these rules the ones that count; shows the plan, and asks. Whom they concern is written behind live news."""
+    quiet()
+    with sentences():
+        process = this_process()
+        new = _load(process, folder)
+        with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
+            old = _active(db)
+            changes = diff(old, new)
+            found = list(effects(db, process.config, process.ring, old, _as_of(new, old))) if changes else []
+        _tell(old, changes, found)
+        if not changes:
+            raise typer.Exit
+        if not yes:
+            typer.confirm("Publish this?", abort=True)
+        _publish(process, new, comment or f"{count(len(changes), 'change')}", old.id)
+
+
+@app.command("rollback")
+def rollback(
+    number: Annotated[
+        int | None,
+        typer.Argument(metavar="[NUMBER]", help="The rule set to go back to; without it, the one before.", min=1),
+    ] = None,
+    *,
+    comment: Comment = "",
+    yes: Yes = False,
+) -> None:
+    """Publish an earlier rule set again, as a new one; shows what that changes, and asks."""
+    quiet()
+    with sentences():
+        process = this_process()
+        with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
+            old = _active(db)
+            wanted = number or store.before(db)
+            if wanted is None:
+                raise no("There is no rule set before this one.")
+            try:
+                new = store.version(db, wanted)
+            except LookupError as missing:
+                raise no(f"{missing}.") from None
+            changes = diff(old, new)
+            found = list(effects(db, process.config, process.ring, old, new))
+        _tell(old, changes, found)
+        if not changes:
+            raise typer.Exit
+        if not yes:
+            typer.confirm(f"Go back to rule set {wanted}?", abort=True)
+        _publish(process, new, comment or f"back to rule set {wanted}", old.id)
+
+
+@app.command("export")
+def export_rules(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write the files to; made where needed.")],
+    number: Annotated[int | None, typer.Option("--number", help="Export this rule set instead.", min=1)] = None,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+) -> None:
+    """Write the published rules as YAML, to edit and to keep under version control."""
+    quiet()
+    with sentences():
+        with this_process().engine.begin() as db:
+            try:
+                rules = store.version(db, number) if number else _active(db)
+            except LookupError as missing:
+                raise no(f"{missing}.") from None
+        written = export.write(rules, folder, force=force)
+    for path in written:
+        say(f"{path}")
+    say(f"Rule set {rules.id}. Edit the files, then `coursewire rules plan {folder}`.")
+
+
+@app.command("history")
+def history(
+    limit: Annotated[int, typer.Option(help="Show at most this many.", min=1, max=10_000)] = 20,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List what was published: when, by whom, and why."""
+    quiet()
+    with sentences(), this_process().engine.begin() as db:
+        found = store.history(db, limit=limit)
+    if as_json:
+        say_json({"rule_sets": found})
+        return
+    rows = [(v.id, v.status, v.published_at, v.rolled_out_at or "on its way", v.author, v.comment) for v in found]
+    say_table(["rule set", "status", "published (UTC)", "rolled out (UTC)", "by", "why"], rows)
+
+
+@app.command("explain")
+def explain(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[FIELD]", help="A property or a canonical field; without it, all rules.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a property is filled: from what, changed how, and who owns it."""
+    quiet()
+    with sentences(), this_process().engine.begin() as db:
+        rules = _active(db)
+    found = [
+        (scope, object_type, rule)
+        for scope, object_type, rule in rules.each()
+        if name in (None, rule.name, rule.source, rule.property) or _is_instance(rule.property, name or "")
+    ]
+    if as_json:
+        say_json({"rule_set": rules.id, "rules": [_entry(*one) for one in found]})
+        return
+    if not found:
+        raise no(f"No rule fills or uses {name}. `coursewire rules explain` lists them all.")
+    rows = [
+        (
+            str(scope),
+            f"{object_type}.{rule.property}",
+            rule.source,
+            said(rule, "transform"),
+            rule.owner,
+            rule.rule,
+            "yes" if rule.required else None,
+        )
+        for scope, object_type, rule in found
+    ]
+    say_table(["for", "property", "from", "changed by", "owner", "written", "required"], rows)
+    if name and len({rule.source for _, _, rule in found}) == 1:
+        say(f"{found[0][2].source}: {CANONICAL[found[0][2].source].meaning}")
+    say(f"Rule set {rules.id}.")
+
+
+def _load(process: Assembly, folder: Path | None) -> RuleSet:
+    chosen = folder or process.config.rules
+    if chosen is None:
+        raise ConfigError("no folder was named. Give one, or name it in the connections file: `rules: rules/`")
+    return loader.load(chosen, lambda scope: unknown(process.config, scope))
+
+
+def unknown(config: Config, scope: Scope) -> str | None:
+    """Return why there is nobody whom rules for this scope would be for."""
+    if scope.connection and scope.connection not in config.connections:
+        return f"no connection is called {scope.connection!r}; there are: {', '.join(sorted(config.connections))}"
+    if scope.system and scope.system not in registry.SYSTEMS:
+        return f"no system is called {scope.system!r}; there are: {', '.join(sorted(registry.SYSTEMS))}"
+    system = scope.system or config.connections[scope.connection].system
+    if not registry.SYSTEMS[system].capabilities.holds_contacts:
+        return f"{scope} holds no contacts, so there is nothing to fill"
+    return None
+
+
+def _active(db: Connection) -> RuleSet:
+    try:
+        return store.active(db)
+    except LookupError as missing:
+        raise ConfigError(str(missing)) from None
+
+
+def _as_of(new: RuleSet, old: RuleSet) -> RuleSet:
+    """Return rules from files as of the moment the published ones were read, so that both see one time."""
+    return RuleSet(new.id, old.read_at, new.fields)
+
+
+def _publish(process: Assembly, rules: RuleSet, comment: str, expected: int) -> None:
+    try:
+        with process.engine.begin() as db:
+            made = store.publish(db, rules, author=actor(), comment=comment, expected=expected)
+            audit.append(db, actor=actor(), action="rules.publish", outcome="published", reference=f"rule_set:{made}")
+    except LookupError as late:
+        raise no(f"{late}; nothing was changed. Look at the plan again.") from None
+    say(f"Rule set {made} is published. `coursewire rules history` tells when everybody was looked at by it.")
+
+
+def _tell(old: RuleSet, changes: list[Change], found: list[Effect]) -> None:
+    if not changes:
+        say(f"Nothing changes: these are the rules of set {old.id}.")
+        return
+    signs = {"added": "+", "removed": "-", "changed": "~"}
+    say(f"{count(len(changes), 'change')} against rule set {old.id}\n")
+    for change in changes:
+        rule = change.rule
+        say(
+            f"{signs[change.kind]} {change.scope}, {change.object_type}.{rule.name}: {rule.property} from {rule.source}"
+        )
+        for part in change.parts:
+            say(f"    {part.part}: {part.was} -> {part.becomes}")
+    for effect in found:
+        say(f"\n{effect.connection}: {effect.changed} of {count(effect.people, 'person', 'people')} change")
+        rows = [(name, people) for name, people in sorted(effect.properties.items())]
+        say_table(["property", "people"], rows, indent=2)
+        for name, people in sorted(effect.dropped.items()):
+            say(f"  {name}: {count(people, 'person has', 'people have')} no value that fits; it is left out for them")
+        for name in effect.no_longer:
+            say(f"  {name}: not written any more; what it holds stays")
+        say(f"  calls: {effect.writes} to write" + (f", {effect.reads} to read before" if effect.reads else ""))
+    if not found:
+        say("\nNobody's properties change.")
+
+
+def _is_instance(template: str, name: str) -> bool:
+    start, key, end = template.partition("{key}")
+    return bool(key) and name.startswith(start) and name.endswith(end) and len(name) > len(start + end)
+
+
+def _entry(scope: Scope, object_type: str, rule: object) -> dict[str, object]:
+    return {"for": str(scope), "object": object_type, "rule": rule}
+
+
+def _for_programs(change: Change) -> dict[str, object]:
+    return {"kind": change.kind, **_entry(change.scope, change.object_type, change.rule), "parts": change.parts}
