@@ -1,0 +1,110 @@
+"""`coursewire rules` as an admin uses it: export, edit, plan, publish, explain, take back."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from typer.testing import Result
+
+from mappings import store
+from scripts.sandbox.hubspot import HubSpotSandbox
+from tasks.assembly import this_process
+from tests.db.conftest import event
+from tests.db.test_pipeline import rows
+from tests.e2e.conftest import ADA, Take, audited
+from tests.e2e.test_dead_commands import cli
+
+__all__ = ["cli"]  # a fixture
+
+Cli = Callable[..., Result]
+
+FIRST_NAME = "  first_name: {from: full_name, property: firstname, type: string, transform: [{split_name: first}]%s}\n"
+
+
+@pytest.fixture
+def rules(cli: Cli, tmp_path: Path) -> Path:
+    """The published rules as a folder of files."""
+    folder = tmp_path / "rules"
+    done = cli("rules", "export", str(folder))
+    assert done.exit_code == 0, done.output
+    assert "Edit the files, then `coursewire rules plan" in done.output
+    return folder
+
+
+def add(folder: Path, line: str) -> None:
+    """Add an entry to the file of HubSpot's contacts."""
+    with (folder / "hubspot.yaml").open("a") as file:
+        file.write(line)
+
+
+def test_what_was_exported_changes_nothing(cli: Cli, rules: Path) -> None:
+    """A round trip is no change, and files are not overwritten unasked."""
+    assert "Nothing changes: these are the rules of set 1." in cli("rules", "plan", str(rules)).stdout
+    again = cli("rules", "export", str(rules))
+    assert (again.exit_code, "there already" in again.output) == (2, True)
+    assert cli("rules", "export", str(rules), "--force").exit_code == 0
+
+
+def test_a_rule_is_planned_published_and_taken_back(
+    cli: Cli, rules: Path, take: Take, engine: Engine, portal: HubSpotSandbox
+) -> None:
+    """The plan says what and for whom; publish does it; rollback is a version of its own; all of it is audited."""
+    take([event(email=ADA[0], name=ADA[1])])
+    flusher = this_process().flushers["crm", "contact.upsert"]
+    flusher.flush()
+    add(rules, FIRST_NAME % "")
+    planned = cli("rules", "plan", str(rules))
+    assert planned.exit_code == 0, planned.output
+    assert "+ system hubspot, contact.first_name: firstname from full_name" in planned.stdout
+    assert "crm: 1 of 1 person change" in planned.stdout
+    assert "calls: 1 to write, 1 to read before" in planned.stdout
+    assert rows(engine, "SELECT count(*) FROM rule_sets") == [(1,)]
+    assert cli("rules", "publish", str(rules), typed="n\n").exit_code == 1
+    done = cli("rules", "publish", str(rules), "-m", "the rep wants it", typed="y\n")
+    assert "Rule set 2 is published." in done.stdout
+    assert "on its way" in cli("rules", "history").stdout
+    for _ in range(2):
+        with engine.begin() as db:
+            store.roll_out(db, limit=10)
+        flusher.flush()
+    contact = portal.contact(ADA[0])
+    assert contact is not None
+    assert contact["properties"]["firstname"] == "Ada"
+    assert "rule set 2" in cli("person", "show", ADA[0]).stdout
+    back = cli("rules", "rollback", typed="y\n")
+    assert "- system hubspot, contact.first_name" in back.stdout
+    assert "firstname: not written any more; what it holds stays" in back.stdout
+    (newest, middle, _) = json.loads(cli("rules", "history", "--json").stdout)["rule_sets"]
+    assert (newest["id"], newest["origin_id"], middle["comment"]) == (3, 1, "the rep wants it")
+    assert [action for _, action in audited(engine)] == ["rules.publish"] * 2
+
+
+def test_a_mistake_publishes_nothing(cli: Cli, rules: Path, engine: Engine) -> None:
+    """File, line, sentence, exit code 2; the other, right file is not published either."""
+    add(rules, FIRST_NAME % ", onwer: crm")
+    for command in ("plan", "publish"):
+        done = cli("rules", command, str(rules), typed="y\n")
+        assert done.exit_code == 2
+        assert "contact.first_name.onwer: this key is not known" in done.output.replace("\n", " ")
+    assert rows(engine, "SELECT count(*) FROM rule_sets") == [(1,)]
+
+
+def test_a_rule_can_be_explained(cli: Cli, rules: Path) -> None:
+    """By property, also one with a product in it; by field; and what is nobody's is said."""
+    add(rules, FIRST_NAME % ", rule: only_if_blank")
+    assert cli("rules", "publish", str(rules), "--yes").exit_code == 0
+    told = cli("rules", "explain", "firstname").stdout
+    for said in ("contact.firstname", "full_name", "split_name first", "only_if_blank", "The name that was said last."):
+        assert said in told
+    assert "certified_{key}" in cli("rules", "explain", "certified_alpha").stdout
+    assert cli("rules", "explain", "shoe_size").exit_code == 1
+    assert len(json.loads(cli("rules", "explain", "--json").stdout)["rules"]) > 5
+
+
+def test_nothing_to_go_back_to(cli: Cli) -> None:
+    """The first set has none before it, and a number that never was is a sentence."""
+    assert "no rule set before" in cli("rules", "rollback").output
+    assert "there is no rule set 9" in cli("rules", "rollback", "9").output
+    assert cli("rules", "plan").exit_code == 2
