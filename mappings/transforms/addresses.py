@@ -57,7 +57,7 @@ def _domain_stands(domain: str) -> bool:
 
 def _is_valid(address: str) -> bool:
     try:
-        email_validator.validate_email(address, check_deliverability=False)
+        email_validator.validate_email(address, check_deliverability=False, strict=True)
     except email_validator.EmailNotValidError:
         return False
     return True
