@@ -14,6 +14,10 @@ from mappings.rules import FieldRule, FieldRules, ValueType
 from mappings.transforms import Unfit, Value
 
 STATUS = "lms_sync_status"
+WELL = [(None, "ok")]
+
+Canonical = Mapping[str, Sequence[tuple[str | None, Value]]]
+"""Canonical field -> (key, value) for each value; the key is None where there is only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,12 @@ class Projection:
 
 def project(subject: Subject, rules: FieldRules, zone: ZoneInfo, now: datetime) -> Projection:
     """Return the properties of one contact; dates are days in `zone`, `now` decides what has expired."""
-    values = canonical(subject, now)
+    return fill(canonical(subject, now), rules, zone)
+
+
+def fill(values: Canonical, rules: FieldRules, zone: ZoneInfo) -> Projection:
+    """Return the properties that rules make of canonical fields."""
+    is_well = values[STATUS] == WELL
     wanted: dict[str, str] = {}
     passive: dict[str, str] = {}
     conditions: dict[str, str] = {}
@@ -62,10 +71,11 @@ def project(subject: Subject, rules: FieldRules, zone: ZoneInfo, now: datetime) 
     missing: list[str] = []
     # The status comes last, because it says what is missing.
     for rule in sorted(rules, key=lambda rule: rule.source == STATUS):
-        if rule.source == STATUS and missing and not subject.attention:
-            values[STATUS] = [(None, f"attention: no {', '.join(missing)}")]
+        given = values.get(rule.source, ())
+        if rule.source == STATUS and missing and is_well:
+            given = [(None, f"attention: no {', '.join(missing)}")]
         has_value = False
-        for key, value in values.get(rule.source, ()):
+        for key, value in given:
             name = rule.property_for(key)
             if rule.owner == "crm":
                 theirs.add(name)
@@ -88,7 +98,7 @@ def _fill(rule: FieldRule, value: Value, zone: ZoneInfo) -> str:
     return render(transforms.run(rule.transform, value, zone) if rule.transform else value, rule.type, zone)
 
 
-def canonical(subject: Subject, now: datetime) -> dict[str, list[tuple[str | None, Value]]]:
+def canonical(subject: Subject, now: datetime) -> Canonical:
     """Return the canonical fields of a person: (key, value) for each; the key is None where there is only one."""
     values: dict[tuple[str, str | None], Value] = {
         (STATUS, None): f"attention: {subject.attention}" if subject.attention else "ok",

@@ -16,7 +16,7 @@ from integration.pipeline import WRITE_CONTACT
 from integration.security.seal import KeyRing
 from integration.storage import events, people
 from integration.storage.statement import execute
-from mappings.fields import STATUS, Subject, project
+from mappings.fields import STATUS, Subject, canonical, fill
 from mappings.rules import FieldRule, FieldRules, RuleSet
 
 SLICE = 2_000
@@ -79,8 +79,8 @@ def _effect(
             profile = person.profile
             subject = Subject(links, standings.get(person.id, []), person.attention, profile.email, profile.full_name)
             found.people += 1
-            before = project(subject, old_part, zone, new.read_at)
-            after = project(subject, new_part, zone, new.read_at)
+            values = canonical(subject, new.read_at)
+            before, after = fill(values, old_part, zone), fill(values, new_part, zone)
             different = [name for name, value in after.wanted.items() if before.wanted.get(name) != value]
             found.properties.update(different)
             found.dropped.update(after.dropped.keys() - before.dropped.keys())
