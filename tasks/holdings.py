@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from integration.config import Config
 from integration.connectors import registry
+from integration.delivery import ownership
 from integration.delivery.flush import CONTACT_KEY
 from integration.delivery.ownership import same_value
 from integration.errors import NeedsAttention, Reason
@@ -146,15 +147,25 @@ def _fields(target: Target, row: SyncRow, there: Mapping[str, str] | None, gone:
     # A row in step whose values we cannot see was right when it was settled; a row never written has none there.
     is_trusted = there is None and row.status == "in_step" and row.reason != Reason.PERSON_IGNORED
     seen = there or {}
-    return [
+    due = ownership.changes(target.wanted, seen, target.rules)
+    fields = [
         FieldState(
             name=name,
             there=None if there is None or name in gone else seen.get(name, ""),
             wanted=value,
-            differs=bool(value) if name in gone else not is_trusted and not same_value(value, seen.get(name, "")),
+            differs=bool(value) if name in gone else not is_trusted and name in due,
+            note=f"stays as it is: {target.rules[name]}" if _stays(name, target, seen, due) and there else None,
         )
-        for name, value in sorted(target.wanted.items())
+        for name, value in target.wanted.items()
     ]
+    fields += [FieldState(name, None, "", differs=False, note="the CRM owns it") for name in target.theirs]
+    fields += [FieldState(name, None, "", differs=False, note=why) for name, why in target.dropped.items()]
+    return sorted(fields, key=lambda field: field.name)
+
+
+def _stays(name: str, target: Target, seen: Mapping[str, str], due: Mapping[str, str]) -> bool:
+    """Whether a property holds something else than we know, and rightly so."""
+    return name in target.rules and name not in due and not same_value(target.wanted[name], seen.get(name, ""))
 
 
 def _held(

@@ -42,12 +42,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class FieldState:
-    """A property: its last known value there, the value it should have, and whether the two differ."""
+    """A property: its last known value there, the value it should have, and whether it is to be written.
+
+    `note` says why it is not, where by its rule or its owner it need not be, or where no value could be made.
+    """
 
     name: str
     there: str | None
     wanted: str
     differs: bool
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

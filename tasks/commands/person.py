@@ -188,10 +188,10 @@ def _written(held: Held) -> None:
     known_at = held.written_at if held.remote_origin == "sent" else held.remote_at
     there = f"there ({held.remote_origin} {shown(known_at)})" if known_at else "there"
     rows = [
-        (f.name, "not known" if f.there is None else f.there or EMPTY, f.wanted or EMPTY, f.differs or None)
+        (f.name, "not known" if f.there is None else f.there or EMPTY, f.wanted or EMPTY, f.differs or None, f.note)
         for f in held.fields
     ]
-    say_table(["field", there, "wanted now", "differs"], rows, indent=4)
+    say_table(["field", there, "wanted now", "differs", "note"], rows, indent=4)
     tries = [(t.started_at, t.outcome, t.reason, t.version, ", ".join(t.fields), t.detail) for t in held.tries]
     if rows and tries:
         say()

@@ -103,6 +103,27 @@ def test_a_rule_can_be_explained(cli: Cli, rules: Path) -> None:
     assert len(json.loads(cli("rules", "explain", "--json").stdout)["rules"]) > 5
 
 
+def test_a_person_s_story_says_who_owns_what(cli: Cli, rules: Path, take: Take, portal: HubSpotSandbox) -> None:
+    """What stays as somebody typed it, what the CRM owns, and what no value could be made of."""
+    who = "augusta@example.com"
+    portal.seed([{"email": who, "firstname": "Augusta"}])
+    add(rules, FIRST_NAME % ", rule: only_if_blank")
+    add(rules, "  theirs: {from: full_name, property: company, type: string, owner: crm}\n")
+    add(
+        rules, "  level: {from: last_course_completed, property: jobtitle, type: string, transform: {lookup: {A: B}}}\n"
+    )
+    assert cli("rules", "publish", str(rules), "--yes").exit_code == 0
+    take([event(user="u-77", email=who, name=ADA[1])])
+    this_process().flushers["crm", "contact.upsert"].flush()
+    contact = portal.contact(who)
+    assert contact is not None
+    assert contact["properties"]["firstname"] == "Augusta"
+    told = cli("person", "show", who).stdout
+    for said in ("stays as it is: only_if_blank", "the CRM owns it", "lookup"):
+        assert said in told, told
+    assert "Everything is where it should be." in told
+
+
 def test_nothing_to_go_back_to(cli: Cli) -> None:
     """The first set has none before it, and a number that never was is a sentence."""
     assert "no rule set before" in cli("rules", "rollback").output
