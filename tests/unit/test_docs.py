@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -11,6 +12,8 @@ from integration.errors import Reason
 from integration.model.events import EventType
 from integration.settings import Settings
 from integration.storage.tables import Base
+from mappings.canonical import CANONICAL
+from mappings.rules import WriteRule
 from tasks.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,3 +80,12 @@ def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_canonical_fields_on_the_rules_page_are_the_code_s() -> None:
+    """Every field with its type and meaning, and every rule of ownership."""
+    text = page("docs/rules.md")
+    for name, known in CANONICAL.items():
+        each = f", for each {known.key}" if known.key else ""
+        assert f"| `{name}` | {known.type}{each} | {known.meaning} |" in text
+    assert all(f"`{rule}`" in text for rule in get_args(WriteRule))
