@@ -11,7 +11,7 @@ from integration.model.events import EventType
 from integration.storage.events import Standing
 from mappings import transforms
 from mappings.rules import FieldRule, FieldRules, ValueType
-from mappings.transforms import Unfit, Value
+from mappings.transforms import Unfit, Value, plain
 
 STATUS = "lms_sync_status"
 WELL = [(None, "ok")]
@@ -176,7 +176,7 @@ def render(value: Value, kind: ValueType, zone: ZoneInfo) -> str:
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, date):
         return value.isoformat()
-    return str(value)
+    return plain(value) if isinstance(value, int | float) else str(value)
 
 
 def slug(name: str) -> str:
