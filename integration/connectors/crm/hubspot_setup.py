@@ -73,26 +73,23 @@ class Setup:
         for step in steps:
             try:
                 reply = self._post(step)
-                taken = _created(step) if reply.ok else self._compared(step, reply)
-            except UnknownOutcome as error:
-                taken = self._looked_for(step, error)
             except CoursewireError as error:
-                yield _failed(step, error)
-                return
+                found = self._find(step.wanted) if isinstance(error, UnknownOutcome) and step.wanted else None
+                if not (step.wanted and found):
+                    yield _failed(step, error)
+                    return
+                yield _judged(step, step.wanted, found)
+                continue
+            taken = _created(step) if reply.ok else self._compared(step, reply)
             yield taken
             if not (taken.finding.ok or step.wanted):
-                return
+                return  # without the group no property can be created
 
     def _post(self, step: Step) -> Reply:
         if step.wanted is None:
             body = {"name": GROUP, "label": GROUP_LABEL, "displayOrder": -1}
             return self._crm.ask("properties.group_create", "POST", body)
         return self._crm.ask("properties.create", "POST", definition(step.wanted))
-
-    def _looked_for(self, step: Step, lost: CoursewireError) -> Taken:
-        """Look whether a property was created although the answer was lost; for a group the next run will see."""
-        found = self._find(step.wanted) if step.wanted else None
-        return _judged(step, step.wanted, found) if step.wanted and found else _failed(step, lost)
 
     def _compared(self, step: Step, refused: Reply) -> Taken:
         """Return what a refusal means: the name is taken, by what we want or by something else, or it is refused."""
