@@ -118,7 +118,7 @@ def test_an_end_after_any_creation_is_made_good(bare: HubSpotSandbox, kind: str)
 
 
 def test_a_creation_whose_answer_was_lost_is_looked_for(bare: HubSpotSandbox) -> None:
-    """A property that was created although nobody heard of it is found, and set-up goes on; one that was not ends it."""
+    """A property that was created although nobody heard of it is found, and set-up goes on; else it ends there."""
     bare.set_faults(fault("drop", operations=("properties.create",), after=2, times=1))
     first = apply(setup(bare.url))
     assert [one.finding.ok for one in first] == [True, True, True, False]
@@ -269,6 +269,15 @@ def test_a_conflict_is_one_whatever_its_body(http: responses.RequestsMock, body:
     http.get(f"{LISTED}/lms_source", json=definition(one))
     taken = [*setup().install([GROUP, Step("lms_source (string)", one)])]
     assert [(one.created, one.finding.ok) for one in taken] == [(False, True), (False, True)]
+
+
+def test_a_taken_name_that_cannot_be_read_is_not_called_archived(http: responses.RequestsMock) -> None:
+    """A fault between the 409 and the look at what is there says nothing about that, and the advice is to run again."""
+    http.post(LISTED, status=409, json={})
+    http.get(f"{LISTED}/lms_source", status=500)
+    (taken,) = setup().install([Step("lms_source (string)", DEFAULTS[0])])
+    assert taken.finding.what == "lms_source (string) was not created"
+    assert "--apply` again" in taken.finding.advice
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"results": "x"}, {"results": [{"name": "lms_source"}]}])

@@ -74,7 +74,7 @@ class Setup:
             try:
                 reply = self._post(step)
             except CoursewireError as error:
-                found = self._find(step.wanted) if isinstance(error, UnknownOutcome) and step.wanted else None
+                found = self._looked_for(step.wanted) if isinstance(error, UnknownOutcome) else None
                 if not (step.wanted and found):
                     yield _failed(step, error)
                     return
@@ -97,18 +97,25 @@ class Setup:
             return _refused(step, refused)
         if step.wanted is None:
             return Taken(False, Finding(True, f"{step.what} is there"))
-        found = self._find(step.wanted)
+        try:
+            found = self._find(step.wanted)
+        except CoursewireError as error:
+            return _failed(step, error)
         if found:
             return _judged(step, step.wanted, found)
         what = f"HubSpot refuses to create {step.wanted.name}: the name is taken, by a property that is archived"
         return Taken(False, Finding(False, what, f"restore it in HubSpot, or delete it there for good; then {_AGAIN}"))
 
-    def _find(self, wanted: Wanted) -> Mapping[str, Any] | None:
-        """Return the definition of a property, None where it is not there or cannot be read."""
+    def _looked_for(self, wanted: Wanted | None) -> Mapping[str, Any] | None:
+        """Return the property whose creation brought no answer, None where it is not known to be there."""
         try:
-            reply = self._crm.ask("properties.get", name=wanted.name)
+            return self._find(wanted) if wanted else None
         except CoursewireError:
             return None
+
+    def _find(self, wanted: Wanted) -> Mapping[str, Any] | None:
+        """Return the definition of a property, None where HubSpot shows none of this name; raises as connectors do."""
+        reply = self._crm.ask("properties.get", name=wanted.name)
         return reply.body if reply.ok and isinstance(reply.body, dict) else None
 
     def _room(self, needed: int) -> Iterator[Finding]:
