@@ -1,9 +1,9 @@
 """What a connector must be able to do: the seam between our pipeline and every outside system."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
 from integration.model.events import Kind, LearningEvent
@@ -97,3 +97,52 @@ class Finding:
     ok: bool
     what: str
     advice: str = ""
+
+
+class Wanted(NamedTuple):
+    """A property of contacts that our rules write, as the other side should define it.
+
+    `kind` is the form its values have; `unique`: contacts are looked up by it, so no two may share a value.
+    """
+
+    name: str
+    kind: Literal["string", "number", "date", "datetime", "bool"]
+    unique: bool = False
+
+
+class Step(NamedTuple):
+    """One thing that set-up would create: `what` for people, the property, or None for what properties stand in."""
+
+    what: str
+    wanted: Wanted | None = None
+
+
+class Plan(NamedTuple):
+    """What set-up would create, in this order, and what was found on the way; nothing was changed for it.
+
+    `there`: the names of the properties that are as they should be already.
+    """
+
+    steps: tuple[Step, ...]
+    findings: tuple[Finding, ...]
+    there: frozenset[str] = frozenset()
+
+
+class Taken(NamedTuple):
+    """What became of a step: `created` by this call, or not, as the finding says."""
+
+    created: bool
+    finding: Finding
+
+
+class Installer(Protocol):
+    """A system in which the properties that our rules write can be created. It never changes or deletes any."""
+
+    def plan(self, wanted: Sequence[Wanted]) -> Plan:
+        """Compare what is wanted with what is there, changing nothing; never raises for a bad answer."""
+
+    def install(self, steps: Sequence[Step]) -> Iterator[Taken]:
+        """Take one step after the other, and end early where the next could only fail in the same way.
+
+        What was created before, or by somebody else meanwhile, is found and compared. Never raises for a bad answer.
+        """

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import CallRecord
-from integration.connectors.crm import hubspot, hubspot_limits
+from integration.connectors.crm import hubspot, hubspot_limits, hubspot_setup
 from integration.connectors.lms import standard
 from integration.errors import ConfigError
-from integration.ports import ANY_CALL, Capabilities, ContactStore, Doctor, Inbound, Seen
+from integration.ports import ANY_CALL, Capabilities, ContactStore, Doctor, Inbound, Installer, Seen
 
 OnCall = Callable[[CallRecord], None] | None
 Gate = Callable[[str], None] | None
@@ -28,6 +28,7 @@ class System(NamedTuple):
     contacts: Callable[[ConnectionConfig, OnCall, Gate], ContactStore] | None = None
     doctor: Callable[[ConnectionConfig], Doctor] | None = None
     limits: Callable[[Mapping[str, str]], Seen] | None = None
+    installer: Callable[[ConnectionConfig], Installer] | None = None
 
 
 TABLE: tuple[System, ...] = (
@@ -45,6 +46,7 @@ TABLE: tuple[System, ...] = (
         contacts=hubspot.HubSpot,
         doctor=hubspot.HubSpot,
         limits=hubspot_limits.seen,
+        installer=hubspot_setup.Setup,
     ),
 )
 SYSTEMS: dict[str, System] = {system.name: system for system in TABLE}
@@ -101,4 +103,10 @@ def contacts(config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None
 def doctor(config: ConnectionConfig) -> Doctor | None:
     """Return what can say whether this connection works, None where nothing can. Raises ConfigError."""
     factory = system_of(config).doctor
+    return factory(config) if factory else None
+
+
+def installer(config: ConnectionConfig) -> Installer | None:
+    """Return what creates the properties that our rules write, None where nothing can. Raises ConfigError."""
+    factory = system_of(config).installer
     return factory(config) if factory else None

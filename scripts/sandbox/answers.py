@@ -26,6 +26,7 @@ class Refusal(Exception):
         *,
         context: dict[str, Any] | None = None,
         errors: list[dict[str, Any]] | None = None,
+        links: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -33,6 +34,7 @@ class Refusal(Exception):
         self.message = message
         self.context = context
         self.errors = errors
+        self.links = links
 
     def body(self) -> dict[str, Any]:
         """The refusal as the whole answer to a call."""
@@ -46,6 +48,8 @@ class Refusal(Exception):
             answer["context"] = self.context
         if self.errors:
             answer["errors"] = self.errors
+        if self.links:
+            answer["links"] = self.links
         return answer
 
     def batch_error(self, trace_id: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from scripts.sandbox.calls import CallLog, CallRecord
 from scripts.sandbox.control import control_routes
 from scripts.sandbox.faults import Fault, FaultPlan
 from scripts.sandbox.operations import (
+    LIMIT_OPERATIONS,
     OBJECT_OPERATIONS,
     PROPERTY_OPERATIONS,
     Call,
@@ -27,13 +28,14 @@ from scripts.sandbox.operations import (
 )
 from scripts.sandbox.portal import Portal
 from scripts.sandbox.ratelimit import RateLimit
+from scripts.sandbox.scopes import require
 
 __all__ = ["Account", "CuttableProtocol", "create_app"]
 
 VERSIONS = {
-    "v3": ("/crm/v3/objects/contacts", "/crm/v3/properties/contacts"),
-    "2026-03": ("/crm/objects/2026-03/contacts", "/crm/properties/2026-03/contacts"),
-    "2026-09": ("/crm/objects/2026-09/contacts", "/crm/properties/2026-09/contacts"),
+    "v3": ("/crm/v3/objects/contacts", "/crm/v3/properties/contacts", "/crm/v3/limits"),
+    "2026-03": ("/crm/objects/2026-03/contacts", "/crm/properties/2026-03/contacts", "/crm/limits/2026-03"),
+    "2026-09": ("/crm/objects/2026-09/contacts", "/crm/properties/2026-09/contacts", "/crm/limits/2026-09"),
 }
 DRIP_PIECES = 20
 
@@ -135,6 +137,7 @@ class Operation:
         return self._processed(request, raw, record)
 
     def _processed(self, request: Request, raw: bytes, record: CallRecord) -> tuple[int, Any]:
+        require(self._name, self._account.portal.options.missing_scopes)
         body = _parsed(request, raw)
         inputs = body.get("inputs")
         record.inputs = len(inputs) if isinstance(inputs, list) else 1
@@ -148,8 +151,8 @@ class Operation:
 def create_app(account: Account) -> Starlette:
     """Assemble the API in all its versions, the control API, and an answer for every other path."""
     routes = control_routes()
-    for version, (objects, properties) in VERSIONS.items():
-        for base, operations in ((objects, OBJECT_OPERATIONS), (properties, PROPERTY_OPERATIONS)):
+    for version, bases in VERSIONS.items():
+        for base, operations in zip(bases, (OBJECT_OPERATIONS, PROPERTY_OPERATIONS, LIMIT_OPERATIONS), strict=True):
             for name, method, path, handler in operations:
                 endpoint = Operation(account, name, version, handler)
                 routes.append(Route(base + path, endpoint, methods=[method], name=f"{version} {name}"))

@@ -76,15 +76,23 @@ def archive_contact(account: "Account", asked: dict[str, Any]) -> Any:
     return contact.full()
 
 
+def show_properties(account: "Account", _asked: dict[str, Any]) -> Any:
+    """The definitions of all properties, and the names of the groups."""
+    schema = account.portal.schema
+    return {"properties": [one.document() for one in schema.properties.values()], "groups": list(schema.groups)}
+
+
 def change_properties(account: "Account", asked: dict[str, Any]) -> Any:
-    """Create `groups` and properties (`add`, written as for the API), delete those named in `remove`."""
+    """Create `groups` and properties (`add`, written as for the API); `remove` deletes, `archive` leaves in the bin."""
     for name in asked.get("remove", ()):
         account.portal.remove_property(name)
+    for name in asked.get("archive", ()):
+        account.portal.archive_property(name)
     for group in asked.get("groups", ()):
         account.portal.schema.add_group(group)
     for definition in asked.get("add", ()):
         account.portal.add_property(definition)
-    return {"properties": list(account.portal.schema.properties)}
+    return show_properties(account, {})
 
 
 def show_faults(account: "Account", _asked: dict[str, Any]) -> Any:
@@ -152,6 +160,7 @@ def control_routes() -> list[Route]:
         ("POST", "edit", edit_contact),
         ("POST", "merge", merge_contacts),
         ("POST", "archive", archive_contact),
+        ("GET", "properties", show_properties),
         ("POST", "properties", change_properties),
         ("GET", "faults", show_faults),
         ("POST", "faults", change_faults),

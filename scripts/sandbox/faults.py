@@ -24,7 +24,9 @@ FaultKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way a call goes wrong; `probability` and `times` matter for chances, not for scripts.
+    """One way a call goes wrong; `probability`, `times` and `after` matter for chances, not for scripts.
+
+    `after`: so many calls that it concerns pass first.
 
     Of a 429: `retry_after` in seconds (None: not said), written as a date where `as_date`, and the `policy` it names.
     """
@@ -32,6 +34,7 @@ class Fault:
     kind: FaultKind
     probability: float = 1.0
     times: int | None = None
+    after: int = 0
     operations: tuple[str, ...] = ()
     status: int = 503
     retry_after: int | None = 1
@@ -61,6 +64,7 @@ class FaultPlan:
     chances: list[Fault] = field(default_factory=list)
     _random: random.Random = field(default_factory=lambda: random.Random(0))
     _struck: list[int] = field(default_factory=list)
+    _met: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, asked: Mapping[str, Any]) -> "FaultPlan":
@@ -68,7 +72,7 @@ class FaultPlan:
         seed = int(asked.get("seed", 0))
         script = [None if one is None else Fault.of(one) for one in asked.get("script", ())]
         chances = [Fault.of(one) for one in asked.get("chances", ())]
-        return cls(seed, deque(script), chances, random.Random(seed), [0] * len(chances))
+        return cls(seed, deque(script), chances, random.Random(seed), [0] * len(chances), [0] * len(chances))
 
     def strike(self, operation: str) -> Fault | None:
         """The fault for the call that just arrived, if any."""
@@ -78,6 +82,9 @@ class FaultPlan:
                 return self.script.popleft()
         for n, fault in enumerate(self.chances):
             if not fault.concerns(operation) or (fault.times is not None and self._struck[n] >= fault.times):
+                continue
+            self._met[n] += 1
+            if self._met[n] <= fault.after:
                 continue
             if self._random.random() < fault.probability:
                 self._struck[n] += 1

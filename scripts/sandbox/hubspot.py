@@ -137,13 +137,21 @@ class HubSpotSandbox:
         *,
         add: Iterable[Mapping[str, Any]] = (),
         remove: Iterable[str] = (),
+        archive: Iterable[str] = (),
         groups: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         """Create and delete properties and groups as an admin does; `add` takes the body the API takes."""
-        self._post("properties", add=list(add), remove=list(remove), groups=list(groups))
+        self._post("properties", add=list(add), remove=list(remove), archive=list(archive), groups=list(groups))
+
+    def properties(self) -> dict[str, dict[str, Any]]:
+        """Every property by name, as the API shows it."""
+        return {one["name"]: one for one in self._get("properties")["properties"]}
 
     def configure(self, **settings: Any) -> None:
-        """Change `rate`, `daily`, `retry_after`, `latency_ms`, `token` or an option of the portal."""
+        """Change `rate`, `daily`, `retry_after`, `latency_ms`, `token` or an option of the portal.
+
+        `missing_scopes` takes scopes away from the token; `custom_properties` is how many the portal allows.
+        """
         self._post("settings", **settings)
 
     def freeze(self, *, frozen: bool = True) -> None:

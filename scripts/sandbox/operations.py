@@ -7,8 +7,17 @@ from typing import Any
 from scripts.sandbox.answers import Refusal, batch_answer, now_ms
 from scripts.sandbox.inputs import batch_inputs, required_text
 from scripts.sandbox.portal import Portal
+from scripts.sandbox.properties import Property
 
-__all__ = ["OBJECT_OPERATIONS", "PROPERTY_OPERATIONS", "Answer", "Call", "Handler", "unknown_path"]
+__all__ = [
+    "LIMIT_OPERATIONS",
+    "OBJECT_OPERATIONS",
+    "PROPERTY_OPERATIONS",
+    "Answer",
+    "Call",
+    "Handler",
+    "unknown_path",
+]
 
 Answer = tuple[int, Any]
 
@@ -117,16 +126,26 @@ def merge_contacts(call: Call) -> Answer:
 
 
 def list_properties(call: Call) -> Answer:
-    """Answer all property definitions."""
-    return 200, {"results": [one.document() for one in call.portal.schema.properties.values()]}
+    """Answer all property definitions; with `archived=true` those in the bin instead."""
+    listed = call.portal.schema.bin if _archived(call) else call.portal.schema.properties
+    return 200, {"results": [_definition(call, one) for one in listed.values()]}
 
 
 def get_property(call: Call) -> Answer:
     """Answer one property definition."""
-    found = call.portal.schema.properties.get(call.params["name"])
+    listed = call.portal.schema.bin if _archived(call) else call.portal.schema.properties
+    found = listed.get(call.params["name"])
     if found is None:
         raise Refusal(404, "OBJECT_NOT_FOUND", f'Property "{call.params["name"]}" does not exist')
-    return 200, found.document()
+    return 200, _definition(call, found)
+
+
+def _archived(call: Call) -> bool:
+    return call.query.get("archived") == "true"
+
+
+def _definition(call: Call, one: Property) -> dict[str, Any]:
+    return {**one.document(), "archived": _archived(call)}
 
 
 def create_property(call: Call) -> Answer:
@@ -165,6 +184,16 @@ def create_group(call: Call) -> Answer:
     return 201, call.portal.schema.add_group(call.body)
 
 
+def custom_property_limits(call: Call) -> Answer:
+    """Answer how many custom properties each kind of record may have and has; not every portal says it."""
+    if not call.portal.options.tells_limits:
+        return unknown_path(call)
+    limit, usage = call.portal.options.custom_properties, call.portal.schema.custom
+    contacts = {"objectTypeId": "0-1", "limit": limit, "usage": usage, "percentage": 100 * usage / max(limit, 1)}
+    deals = {"objectTypeId": "0-3", "limit": limit, "usage": 0, "percentage": 0}
+    return 200, {"byObjectType": [deals, contacts]}
+
+
 def _partial(
     call: Call, results: list[dict[str, Any]], errors: list[dict[str, Any]], started: int, whole: int = 200
 ) -> Answer:
@@ -196,4 +225,7 @@ PROPERTY_OPERATIONS: tuple[tuple[str, str, str, Handler], ...] = (
     ("properties.group_create", "POST", "/groups", create_group),
     ("properties.group_get", "GET", "/groups/{name}", get_group),
     ("properties.get", "GET", "/{name}", get_property),
+)
+LIMIT_OPERATIONS: tuple[tuple[str, str, str, Handler], ...] = (
+    ("limits.custom_properties", "GET", "/custom-properties", custom_property_limits),
 )

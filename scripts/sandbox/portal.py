@@ -33,6 +33,9 @@ class PortalOptions:
     merged_ids_in_batch_read: bool = True
     email_upsert_needs_email: bool = True
     validation_rules: list[dict[str, Any]] = field(default_factory=list)
+    missing_scopes: list[str] = field(default_factory=list)
+    custom_properties: int = 1000
+    tells_limits: bool = True
 
     def change(self, wanted: Mapping[str, Any]) -> None:
         """Set the options named in `wanted`; other names are left alone."""
@@ -81,10 +84,15 @@ class Portal:
 
     def add_property(self, asked: Document) -> Property:
         """Create a property as the API does."""
-        made = self.schema.add(asked)
+        made = self.schema.add(asked, most=self.options.custom_properties)
         if made.unique:
             self.contacts.index(made.name)
         return made
+
+    def archive_property(self, name: str) -> None:
+        """Put a property and its values in the bin, which keeps the name taken."""
+        self.schema.archive(name)
+        self.contacts.forget_property(name)
 
     def remove_property(self, name: str) -> None:
         """Delete a property and its values, as an admin does behind the integration's back."""

@@ -24,10 +24,11 @@ MAX_UNIQUE = 10
 
 @dataclass(slots=True)
 class Schema:
-    """Every property and property group of the portal, by name."""
+    """Every property and property group of the portal, by name; archived properties are in the bin."""
 
     properties: dict[str, Property] = field(default_factory=dict)
     groups: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bin: dict[str, Property] = field(default_factory=dict)
     exclusive: frozenset[str] = frozenset({"email"})
     forward_only: frozenset[str] = frozenset()
 
@@ -58,15 +59,20 @@ class Schema:
         self.groups[name] = group
         return group
 
-    def add(self, asked: dict[str, Any]) -> Property:
-        """Create a property from the body of an API call; refused when it is taken or malformed."""
+    @property
+    def custom(self) -> int:
+        """How many properties the customer has made."""
+        return sum(one.group != "contactinformation" for one in self.properties.values())
+
+    def add(self, asked: dict[str, Any], *, most: int) -> Property:
+        """Create a property from the body of an API call; refused when taken, malformed, or beyond `most`."""
         for key in ("groupName", "name", "label", "type", "fieldType"):
             if not isinstance(asked.get(key), str) or not asked[key]:
                 raise Refusal(400, "VALIDATION_ERROR", f"Some required fields were not set: [{key}]")
         name, kind, group = asked["name"], asked["type"], asked["groupName"]
         if not NAME.fullmatch(name):
             raise Refusal(400, "VALIDATION_ERROR", f"Property name {name} is not valid.")
-        if name in self.properties:
+        if name in self.properties or name in self.bin:
             raise Refusal(409, "OBJECT_ALREADY_EXISTS", f'A property named "{name}" already exists.')
         if group not in self.groups:
             raise Refusal(400, "VALIDATION_ERROR", f"Property group {group} does not exist.")
@@ -78,6 +84,8 @@ class Schema:
         unique = asked.get("hasUniqueValue") is True
         if unique and sum(p.unique for p in self.properties.values()) >= MAX_UNIQUE:
             raise Refusal(400, "VALIDATION_ERROR", f"At most {MAX_UNIQUE} unique properties are allowed.")
+        if self.custom >= most:
+            raise Refusal(400, "VALIDATION_ERROR", f"The limit of {most} custom properties is reached.")
         made = Property(
             name,
             asked["label"],
@@ -91,9 +99,17 @@ class Schema:
         self._put(made)
         return made
 
+    def archive(self, name: str) -> None:
+        """Put a property in the bin, from which an admin can restore it; unknown names are fine."""
+        found = self.properties.get(name)
+        self.remove(name)
+        if found:
+            self.bin[name] = found
+
     def remove(self, name: str) -> None:
-        """Delete a property; unknown names are fine."""
+        """Delete a property for good; unknown names are fine."""
         self.properties.pop(name, None)
+        self.bin.pop(name, None)
         self.exclusive -= {name} - {"email"}
         self.forward_only -= {name}
 

@@ -85,7 +85,8 @@ def _index_keys(db: Connection, ring: KeyRing | None) -> list[Line]:
 
 
 _CREATE = (
-    "Create it there, then run `coursewire connections resume CONNECTION` to have it written to everybody at once."
+    "`coursewire check --apply` creates it and has it written to everybody at once. Or create it there, then run "
+    "`coursewire connections resume CONNECTION`."
 )
 
 

@@ -35,6 +35,7 @@ HOST = "https://crm.test"
 OBJECTS = f"{HOST}/crm/objects/2026-09/contacts"
 UPDATE, UPSERT, READ = f"{OBJECTS}/batch/update", f"{OBJECTS}/batch/upsert", f"{OBJECTS}/batch/read"
 PROPERTIES = f"{HOST}/crm/properties/2026-09/contacts"
+EVENTS = f"{HOST}/events/custom/2026-09"
 NOW = datetime(2026, 11, 21, 22, 30, tzinfo=UTC)
 ADA, BOB = "ada@example.com", "bob@example.com"
 
@@ -710,9 +711,11 @@ def test_check_of_a_good_account(http: responses.RequestsMock, crm: HubSpot) -> 
     """An account in order has only good findings, and nothing is changed to find out."""
     http.get(PROPERTIES, json=definitions())
     http.post(READ, json=answer(errors=[error("x", "OBJECT_NOT_FOUND", ids=["1", "2"])]), status=207)
+    http.post(UPDATE, json=error("inputs must not be empty"), status=400)
     findings = crm.check()
     assert [one for one in findings if not one.ok] == []
-    assert {call.request.url for call in http.calls} == {PROPERTIES, READ}
+    assert {call.request.url for call in http.calls} == {PROPERTIES, READ, UPDATE}
+    assert [call.request.body for call in http.calls if call.request.url == UPDATE] == [b'{"inputs":[]}']
 
 
 @pytest.mark.parametrize(
@@ -737,6 +740,38 @@ def test_check_names_what_will_not_be_written(
     (bad,) = [one for one in crm.check() if not one.ok]
     assert words in bad.what
     assert bad.advice
+
+
+def lacks(scope: str) -> dict[str, Any]:
+    """HubSpot's refusal of a token without this permission."""
+    return error("This app ...", "MISSING_SCOPES") | {"errors": [{"context": {"requiredGranularScopes": [scope]}}]}
+
+
+@pytest.mark.parametrize(
+    ("scope", "where", "without"),
+    [
+        ("crm.objects.contacts.read", READ, "nobody is found"),
+        ("crm.objects.contacts.write", UPDATE, "nothing is written"),
+        ("crm.schemas.contacts.read", PROPERTIES, "are not found before"),
+        ("behavioral_events.event_definitions.read_write", f"{EVENTS}/event-definitions/lms", "cannot be defined"),
+        ("analytics.behavioral_events.send", f"{EVENTS}/send/batch", "no activity is sent"),
+    ],
+)
+def test_check_names_a_missing_permission(
+    http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch, scope: str, where: str, without: str
+) -> None:
+    """Each permission is named when it is missing, with what stops without it; the others are not."""
+    monkeypatch.setenv("TEST_HUBSPOT_TOKEN", "t")
+    for url, method in ((PROPERTIES, "GET"), (READ, "POST"), (UPDATE, "POST"), (f"{EVENTS}/send/batch", "POST")):
+        if url != where:
+            http.add(method, url, json=definitions() if url == PROPERTIES else answer())
+    if "event-definitions" not in where:
+        http.get(f"{EVENTS}/event-definitions/lms", json=error("no such event", "OBJECT_NOT_FOUND"), status=404)
+    http.add("GET" if where == PROPERTIES or "definitions" in where else "POST", where, json=lacks(scope), status=403)
+    (bad,) = [one for one in connector(activity="custom_event").check() if not one.ok]
+    assert f"the token lacks {scope}: " in bad.what
+    assert without in bad.what
+    assert scope in bad.advice
 
 
 def test_check_of_the_role_property(http: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,9 @@ OFF: dict[str, Any] = {
     "merged_ids_in_batch_read": True,
     "email_upsert_needs_email": True,
     "validation_rules": [],
+    "missing_scopes": [],
+    "custom_properties": 1000,
+    "tells_limits": True,
 }
 Ask = Callable[..., requests.Response]
 
@@ -609,6 +612,70 @@ def test_an_admin_can_remove_a_property(sandbox: HubSpotSandbox, ask: Ask) -> No
     assert code(ask("POST", CONTACTS, {"properties": {"short_lived": "x"}})) == "PROPERTY_DOESNT_EXIST"
 
 
+def test_an_archived_property_keeps_its_name(sandbox: HubSpotSandbox, ask: Ask) -> None:
+    """In the bin a property takes no values, is listed only on demand, and its name cannot be used again."""
+    body = {"groupName": "lms_sync", "label": "Old", "type": "string", "fieldType": "text", "name": "old_one"}
+    sandbox.set_properties(add=[body])
+    sandbox.set_properties(archive=["old_one"])
+    assert ask("GET", f"{PROPERTIES}/old_one").status_code == 404
+    assert ask("GET", f"{PROPERTIES}/old_one", params={"archived": "true"}).json()["archived"] is True
+    assert "old_one" not in {one["name"] for one in ask("GET", PROPERTIES).json()["results"]}
+    assert ask("POST", PROPERTIES, body).status_code == 409
+    sandbox.set_properties(remove=["old_one"])
+    assert ask("POST", PROPERTIES, body).status_code == 201
+    sandbox.set_properties(remove=["old_one"])
+
+
+def test_at_most_ten_properties_hold_unique_values(sandbox: HubSpotSandbox, ask: Ask) -> None:
+    """The eleventh is refused."""
+    body = {"groupName": "lms_sync", "label": "U", "type": "string", "fieldType": "text", "hasUniqueValue": True}
+    names = [f"unique_{place}" for place in range(10)]
+    assert [ask("POST", PROPERTIES, {**body, "name": name}).status_code for name in names] == [201] * 9 + [400]
+    sandbox.set_properties(remove=names)
+
+
+@pytest.mark.parametrize("base", ["/crm/v3/limits", "/crm/limits/2026-03", "/crm/limits/2026-09"])
+def test_the_limit_of_custom_properties(base: str, sandbox: HubSpotSandbox, ask: Ask) -> None:
+    """The portal says how many it allows and has, where it says so at all, and refuses one more."""
+    path = f"{base}/custom-properties"
+    (contacts,) = [one for one in ask("GET", path).json()["byObjectType"] if one["objectTypeId"] == "0-1"]
+    sandbox.configure(custom_properties=contacts["usage"])
+    body = {"groupName": "lms_sync", "label": "More", "type": "string", "fieldType": "text", "name": "one_more"}
+    assert ask("POST", PROPERTIES, body).status_code == 400
+    sandbox.configure(tells_limits=False)
+    assert ask("GET", path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("scope", "method", "path"),
+    [
+        ("crm.objects.contacts.read", "POST", f"{CONTACTS}/batch/read"),
+        ("crm.objects.contacts.write", "POST", f"{CONTACTS}/batch/upsert"),
+        ("crm.schemas.contacts.write", "POST", PROPERTIES),
+        ("crm.schemas.contacts.write", "POST", f"{PROPERTIES}/batch/create"),
+        ("crm.schemas.contacts.write", "POST", f"{PROPERTIES}/groups"),
+    ],
+)
+def test_a_missing_scope_is_403(scope: str, method: str, path: str, sandbox: HubSpotSandbox, ask: Ask) -> None:
+    """Without its scope an operation is refused before anyone looks at the body, with the keys of the example."""
+    assert ask(method, path, {}).status_code == 400
+    sandbox.configure(missing_scopes=[scope])
+    refused = ask(method, path, {})
+    assert (refused.status_code, refused.json()["category"]) == (403, "MISSING_SCOPES")
+    assert refused.json()["errors"][0]["context"]["requiredGranularScopes"] == [scope]
+    assert (
+        refused.json().keys() == contract("examples.json")["examples"]["errors.missing_scopes"]["response_403"].keys()
+    )
+
+
+def test_definitions_are_read_with_either_scope(sandbox: HubSpotSandbox, ask: Ask) -> None:
+    """The scope of schemas or that of contacts is enough to list properties."""
+    sandbox.configure(missing_scopes=["crm.schemas.contacts.read"])
+    assert ask("GET", PROPERTIES).status_code == 200
+    sandbox.configure(missing_scopes=["crm.schemas.contacts.read", "crm.objects.contacts.read"])
+    assert ask("GET", PROPERTIES).status_code == 403
+
+
 # -- faults and the control API
 
 
@@ -786,7 +853,7 @@ def test_every_contact_and_property_path_of_the_contract_exists(sandbox: HubSpot
     """The operations the sandbox stands for answer under each path the contract lists."""
     left_out = {"contacts.search", "contacts.gdpr_delete"}
     for one in contract("endpoints.json")["operations"]:
-        if not one["op"].startswith(("contacts.", "properties.")) or one["op"] in left_out:
+        if not one["op"].startswith(("contacts.", "properties.", "limits.")) or one["op"] in left_out:
             continue
         for path in one["paths"].values():
             concrete = path.replace("{objectType}", "contacts").replace("{id}", "1").replace("{name}", "email")

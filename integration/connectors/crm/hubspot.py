@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import Call, CallRecord, Client, Limits, Reply
-from integration.connectors.crm import hubspot_check
+from integration.connectors.crm import hubspot_check, hubspot_scopes
 from integration.connectors.crm.hubspot_batches import ALWAYS_ASKED, Batch, contacts, found, normal
 from integration.connectors.crm.hubspot_consequences import NOT_HALVED
 from integration.connectors.crm.hubspot_errors import Problem, problems
@@ -130,8 +130,29 @@ class HubSpot:
             where,
             properties=lambda: self._call("properties.list", method="GET").body,
             contacts=lambda: self.read(None, ["1", "2"], []),
+            scopes=lambda: hubspot_scopes.probe(self._probe, *self._probes()),
             role_property=self._config.options.role_property,
         )
+
+    def ask(self, operation: str, method: str = "GET", body: object = None, **place: str) -> Reply:
+        """Make one call that is about the account and not about contacts; `place` fills the path.
+
+        A 404 and a 409 are answers, whatever their body. Source: HubSpot docs, properties.
+        """
+        writes = operation in WRITES
+        path = PATHS[operation][self._config.options.api_version]
+        path = path.format(**{name: quote(value, safe="") for name, value in place.items()})
+        reply = self._send(Call(operation, method, path, body, writes=writes))
+        if reply.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+            self._raise_for(reply, writes=writes)
+        return reply
+
+    def _probes(self) -> tuple[hubspot_scopes.Probe, ...]:
+        events = hubspot_scopes.EVENTS if self._config.options.activity == "custom_event" else ()
+        return (*hubspot_scopes.WRITING, *events)
+
+    def _probe(self, one: hubspot_scopes.Probe) -> Reply:
+        return self.ask(one.operation, one.method, one.body, **one.place)
 
     def _write(self, operation: str, by: str | None, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
         _require_at_most(self.capabilities.batch_size, writes)

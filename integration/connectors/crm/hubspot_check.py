@@ -1,20 +1,14 @@
 """What `coursewire check` says about a HubSpot account: reached, let in, may read, properties in place."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from integration.connectors.crm import hubspot_scopes
+from integration.connectors.crm.hubspot_definitions import DEFAULTS, differences, types
 from integration.errors import ConnectionBroken, CoursewireError, Reason
-from integration.ports import Finding
+from integration.ports import Finding, Wanted
 
-DEFAULT_PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "lms_source": ("string", "enumeration"),
-    "lms_user_id": ("string",),
-    "last_course_completed": ("string",),
-    "courses_completed_count": ("number",),
-    "recent_course_completion_date": ("date",),
-    "lms_sync_status": ("string", "enumeration"),
-    "lms_last_synced_at": ("datetime",),
-}
+DEFAULT_PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {one.name: types(one) for one in DEFAULTS}
 """The properties written by default and the types their values fit; rules may leave any of them out."""
 
 _UNREACHABLE: Final = (Reason.NETWORK_ERROR, Reason.UNKNOWN_OUTCOME)
@@ -25,12 +19,13 @@ def findings(
     *,
     properties: Callable[[], Any],
     contacts: Callable[[], object],
+    scopes: Callable[[], Iterable[Finding]] = tuple,
     role_property: str | None = None,
 ) -> list[Finding]:
     """Return one finding per question, the later ones only where the earlier allow them to be asked.
 
-    `properties` and `contacts` make one read each and raise as connectors do; this function raises nothing.
-    Source: our own; property types as in HubSpot docs, properties.
+    `properties` and `contacts` make one read each and raise as connectors do; `scopes` says which further permissions
+    are missing. This function raises nothing. Source: our own; property types as in HubSpot docs, properties.
     """
     listed, error = _tried(properties)
     if error and error.reason in _UNREACHABLE:
@@ -43,7 +38,8 @@ def findings(
         reached,
         *_token(error),
         *_contacts(contacts),
-        *(_properties(_definitions(listed), role_property) if error is None else [_unlisted(error)]),
+        *scopes(),
+        *(_properties(definitions(listed), role_property) if error is None else [_unlisted(error)]),
     ]
 
 
@@ -68,16 +64,22 @@ def _contacts(contacts: Callable[[], object]) -> list[Finding]:
     _, error = _tried(contacts)
     if error is None:
         return [Finding(True, "contacts can be read")]
-    advice = "grant crm.objects.contacts.read and crm.objects.contacts.write. " + _advice(error)
-    return [Finding(False, "contacts cannot be read", advice)]
+    lacking = [*hubspot_scopes.missing(hubspot_scopes.READ, error)]
+    return lacking or [Finding(False, "contacts cannot be read", _advice(error))]
 
 
 def _unlisted(error: CoursewireError) -> Finding:
-    advice = "grant crm.schemas.contacts.read, so that missing properties are found. " + _advice(error)
-    return Finding(False, "the list of contact properties cannot be read", advice)
+    lacking = [*hubspot_scopes.missing(hubspot_scopes.LIST, error)]
+    return lacking[0] if lacking else unlisted(error)
 
 
-def _definitions(body: Any) -> dict[str, Mapping[str, Any]]:
+def unlisted(error: CoursewireError) -> Finding:
+    """Return the finding that HubSpot did not say which properties there are."""
+    return Finding(False, "the list of contact properties cannot be read", _advice(error))
+
+
+def definitions(body: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the properties in HubSpot's list of them, by name; those in its bin are left out."""
     results = body.get("results") if isinstance(body, dict) else None
     return {
         str(one.get("name")): one
@@ -90,16 +92,10 @@ def _properties(known: Mapping[str, Mapping[str, Any]], role_property: str | Non
     if "email" not in known:
         yield Finding(False, "the list of contact properties is not as expected", "email is missing from it")
         return
-    faults = [fault for name, types in DEFAULT_PROPERTIES.items() for fault in _fault(name, types, known.get(name))]
-    yield from faults
-    if not faults:
-        yield Finding(True, f"all {len(DEFAULT_PROPERTIES)} default properties are there")
-    if "lms_user_id" in known and not known["lms_user_id"].get("hasUniqueValue"):
-        yield Finding(
-            False,
-            "lms_user_id does not hold unique values, so contacts cannot be looked up by it",
-            "HubSpot fixes this when a property is made: delete it and create it with unique values",
-        )
+    found = [one for wanted in DEFAULTS for one in _judged(wanted, known.get(wanted.name))]
+    yield from found
+    if all(one.ok for one in found):
+        yield Finding(True, f"all {len(DEFAULTS)} default properties are there")
     if role_property and role_property not in known:
         yield Finding(
             False,
@@ -109,28 +105,16 @@ def _properties(known: Mapping[str, Mapping[str, Any]], role_property: str | Non
     yield from _certificates(known)
 
 
-def _fault(name: str, types: tuple[str, ...], found: Mapping[str, Any] | None) -> Iterator[Finding]:
-    if found is None:
-        how = " with unique values" if name == "lms_user_id" else ""
-        yield Finding(
-            False,
-            f"the contact property {name} does not exist and will not be written",
-            f"create it as {types[0]}{how}, or leave it out of your field rules",
-        )
+def _judged(wanted: Wanted, found: Mapping[str, Any] | None) -> Iterator[Finding]:
+    if found is not None:
+        yield from differences(wanted, found)
         return
-    if found.get("type") not in types:
-        yield Finding(
-            False,
-            f"the contact property {name} is {found.get('type')}, not {types[0]}: its values may be refused",
-            f"create it anew as {types[0]}, or map another property in your field rules",
-        )
-    limits = found.get("modificationMetadata")
-    if found.get("calculated") or (isinstance(limits, dict) and limits.get("readOnlyValue")):
-        yield Finding(
-            False,
-            f"the contact property {name} is read-only and will not be written",
-            "map another property in your field rules",
-        )
+    how = " with unique values" if wanted.unique else ""
+    yield Finding(
+        False,
+        f"the contact property {wanted.name} does not exist and will not be written",
+        f"`coursewire check --apply` creates it as {types(wanted)[0]}{how}; or leave it out of your field rules",
+    )
 
 
 def _certificates(known: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
@@ -139,8 +123,7 @@ def _certificates(known: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
         yield Finding(
             True,
             "there is no certified_<product> property: certifications will not be written",
-            "create certified_<product> (bool) and certified_<product>_until (date) for each product",
+            "`coursewire check --apply` creates certified_<product> and its _until once a product is known",
         )
     for name in names:
-        types = ("date",) if name.endswith("_until") else ("bool", "enumeration")
-        yield from _fault(name, types, known[name])
+        yield from differences(Wanted(name, "date" if name.endswith("_until") else "bool"), known[name])

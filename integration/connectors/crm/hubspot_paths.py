@@ -34,6 +34,38 @@ PATHS: Final[Mapping[str, Mapping[Version, str]]] = {
         "2026-03": "/crm/properties/2026-03/contacts",
         "legacy": "/crm/v3/properties/contacts",
     },
+    "properties.get": {
+        "2026-09": "/crm/properties/2026-09/contacts/{name}",
+        "2026-03": "/crm/properties/2026-03/contacts/{name}",
+        "legacy": "/crm/v3/properties/contacts/{name}",
+    },
+    "properties.create": {
+        "2026-09": "/crm/properties/2026-09/contacts",
+        "2026-03": "/crm/properties/2026-03/contacts",
+        "legacy": "/crm/v3/properties/contacts",
+    },
+    "properties.group_create": {
+        "2026-09": "/crm/properties/2026-09/contacts/groups",
+        "2026-03": "/crm/properties/2026-03/contacts/groups",
+        "legacy": "/crm/v3/properties/contacts/groups",
+    },
+    "limits.custom_properties": {
+        "2026-09": "/crm/limits/2026-09/custom-properties",
+        "2026-03": "/crm/limits/2026-03/custom-properties",
+        "legacy": "/crm/v3/limits/custom-properties",
+    },
+    "custom_events.definition_get": {
+        "2026-09": "/events/custom/2026-09/event-definitions/{eventName}",
+        "2026-03": "/events/2026-03/event-definitions/{eventName}",
+        "legacy": "/events/v3/event-definitions/{eventName}",
+    },
+    "custom_events.send_batch": {
+        "2026-09": "/events/custom/2026-09/send/batch",
+        "2026-03": "/events/2026-03/send/batch",
+        "legacy": "/events/v3/send/batch",
+    },
 }
 
-WRITES: Final = frozenset({"contacts.batch_update", "contacts.batch_upsert"})
+WRITES: Final = frozenset(
+    {"contacts.batch_update", "contacts.batch_upsert", "properties.create", "properties.group_create"}
+)

@@ -1,0 +1,145 @@
+"""How HubSpot should define a property that our rules write, and what a definition that is there does to its values.
+
+Source: HubSpot docs, properties (types, field types, unique values); the pairs are validated when one is created.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from integration.ports import Finding, Wanted
+
+GROUP: Final = "lms_sync"
+GROUP_LABEL: Final = "LMS sync"
+MOST_UNIQUE: Final = 10
+"""How many properties of contacts may hold unique values. Source: HubSpot docs, properties."""
+
+DEFAULTS: Final = (
+    Wanted("lms_source", "string"),
+    Wanted("lms_user_id", "string", unique=True),
+    Wanted("last_course_completed", "string"),
+    Wanted("courses_completed_count", "number"),
+    Wanted("recent_course_completion_date", "date"),
+    Wanted("lms_sync_status", "string"),
+    Wanted("lms_last_synced_at", "datetime"),
+)
+"""What is written by default; rules may leave any of it out."""
+
+_FORMS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "string": ("string", "text"),
+        "number": ("number", "number"),
+        "date": ("date", "date"),
+        "datetime": ("datetime", "date"),
+        "bool": ("bool", "booleancheckbox"),
+    }
+)
+_TAKES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "string": ("text", "textarea", "html", "phonenumber"),
+        "number": ("number",),
+        "date": ("date",),
+        "datetime": ("date",),
+        "bool": ("booleancheckbox",),
+        "enumeration": ("select", "radio", "booleancheckbox"),
+    }
+)
+"""The field types that keep our values as they are; a checkbox holds lists, a file an address."""
+
+_FEW_VALUES: Final = ("lms_source", "lms_sync_status")
+"""Their values are few, so an admin may have made them a choice."""
+
+_YES_NO: Final = (("Yes", "true"), ("No", "false"))
+
+
+def types(wanted: Wanted) -> tuple[str, ...]:
+    """Return the types that take its values, the one we would create first."""
+    own, _ = _FORMS[wanted.kind]
+    as_choice = wanted.kind == "bool" or wanted.name in _FEW_VALUES
+    return (own, "enumeration") if as_choice else (own,)
+
+
+def definition(wanted: Wanted) -> dict[str, Any]:
+    """Return the body that creates a property."""
+    kind, field_type = _FORMS[wanted.kind]
+    body: dict[str, Any] = {
+        "groupName": GROUP,
+        "name": wanted.name,
+        "label": label(wanted.name),
+        "type": kind,
+        "fieldType": field_type,
+        "description": "Written by Coursewire from what the learning systems say.",
+        "formField": False,
+    }
+    if wanted.unique:
+        body["hasUniqueValue"] = True
+    if wanted.kind == "bool":
+        body["options"] = [
+            {"label": text, "value": value, "displayOrder": place, "hidden": False}
+            for place, (text, value) in enumerate(_YES_NO)
+        ]
+    return body
+
+
+def label(name: str) -> str:
+    """Return what people read in HubSpot instead of a property's name."""
+    words = [{"lms": "LMS", "id": "ID"}.get(word, word) for word in name.split("_") if word]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
+
+
+def words(wanted: Wanted) -> str:
+    """Return a property that is to be created as a person should see it: name, type, unique values."""
+    return f"{wanted.name} ({_FORMS[wanted.kind][0]}{', unique values' if wanted.unique else ''})"
+
+
+def differences(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is wrong with the definition of a property that is there; what HubSpot did not say is not judged.
+
+    A finding that is ok names a difference that harms no value.
+    """
+    property_ = f"the contact property {wanted.name}"
+    kind, form = found.get("type"), found.get("fieldType")
+    fitting = types(wanted)
+    anew = f"create another one as {fitting[0]} and map that in your field rules, or delete this one and run it again"
+    if found.get("archived"):
+        yield Finding(False, f"{property_} is archived and will not be written", "restore it in HubSpot")
+        return
+    if kind not in fitting:
+        yield Finding(False, f"{property_} is {kind}, not {fitting[0]}: its values may be refused", anew)
+    elif form is not None and form not in _TAKES[kind]:
+        what = f"{property_} is a {form} field, not {_FORMS[wanted.kind][1]}: its values may be refused or changed"
+        yield Finding(False, what, anew)
+    elif kind in ("bool", "enumeration") and wanted.kind == "bool" and not _says_yes_and_no(found):
+        advice = "add the options true and false to it in HubSpot"
+        yield Finding(False, f"{property_} has not the options true and false: its values will be refused", advice)
+    elif form is not None and kind == _FORMS[wanted.kind][0] and form != _FORMS[wanted.kind][1]:
+        yield Finding(True, f"{property_} is a {form} field, not {_FORMS[wanted.kind][1]}; its values fit all the same")
+    yield from _uniqueness(wanted, found)
+    limits = found.get("modificationMetadata")
+    if found.get("calculated") or (isinstance(limits, dict) and limits.get("readOnlyValue")):
+        advice = "map another property in your field rules"
+        yield Finding(False, f"{property_} is read-only and will not be written", advice)
+
+
+def _uniqueness(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
+    if wanted.unique and not found.get("hasUniqueValue"):
+        yield Finding(
+            False,
+            f"{wanted.name} does not hold unique values, so contacts cannot be looked up by it",
+            "HubSpot fixes this when a property is made: delete it and create it with unique values",
+        )
+    elif not wanted.unique and found.get("hasUniqueValue") and not found.get("hubspotDefined"):
+        yield Finding(
+            False,
+            f"{wanted.name} holds unique values, so a value that two contacts share is refused",
+            "HubSpot fixes this when a property is made: map another one, or delete it and create it without",
+        )
+
+
+def _says_yes_and_no(found: Mapping[str, Any]) -> bool:
+    options = found.get("options")
+    if not isinstance(options, list) or not options:
+        return True
+    offered = {one.get("value") for one in options if isinstance(one, dict)}
+    return {value for _, value in _YES_NO} <= offered

@@ -1,0 +1,172 @@
+"""Creates in HubSpot what our rules write: the group and its properties, one call each, and nothing else ever.
+
+One property a call, because then every answer is about that property: taken, there already, or refused. What is there
+is compared and never changed, so that set-up may be killed, repeated, or run twice at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from integration.config import ConnectionConfig
+from integration.connectors.client import Reply
+from integration.connectors.crm.hubspot import HubSpot
+from integration.connectors.crm.hubspot_check import definitions, unlisted
+from integration.connectors.crm.hubspot_definitions import (
+    GROUP,
+    GROUP_LABEL,
+    MOST_UNIQUE,
+    definition,
+    differences,
+    words,
+)
+from integration.connectors.crm.hubspot_errors import problem
+from integration.connectors.crm.hubspot_scopes import CREATE, LIST, missing
+from integration.errors import CoursewireError, Reason, UnknownOutcome
+from integration.ports import Finding, Plan, Step, Taken, Wanted
+
+_CONTACTS: Final = "0-1"
+"""The type of contacts in HubSpot's lists of limits."""
+
+_AGAIN: Final = "run `coursewire check --apply` again; what is there already stays as it is"
+
+
+class Setup:
+    """The set-up of one HubSpot account."""
+
+    def __init__(self, config: ConnectionConfig) -> None:
+        """Raises ConfigError where no token is named."""
+        self._crm = HubSpot(config)
+
+    def plan(self, wanted: Sequence[Wanted]) -> Plan:
+        """Compare what is wanted with what is there, by at most two reads; raises nothing.
+
+        Without room for all that is missing nothing is planned. Source: HubSpot docs, properties and limits.
+        """
+        try:
+            known = definitions(self._crm.ask("properties.list").body)
+        except CoursewireError as error:
+            return Plan((), (*(missing(LIST, error)),) or (unlisted(error),))
+        if "email" not in known:
+            return Plan((), (Finding(False, "the list of contact properties is not as expected", _AGAIN),))
+        lacking = [one for one in wanted if one.name not in known]
+        judged = {one.name: [*differences(one, known[one.name])] for one in wanted if one.name in known}
+        there = frozenset(name for name, said in judged.items() if all(one.ok for one in said))
+        found = tuple(one for said in judged.values() for one in said)
+        if len(there) == len(wanted):
+            found += (Finding(True, f"all {len(wanted)} properties that the rules write are there"),)
+        if not lacking:
+            return Plan((), found, there)
+        crowded = (*self._room(len(lacking)), *_unique_room(lacking, known))
+        if crowded:
+            return Plan((), found + crowded, there)
+        steps = [Step(words(one), one) for one in lacking]
+        if not any(one.get("groupName") == GROUP for one in known.values()):
+            steps.insert(0, Step(f"the group {GROUP}"))
+        return Plan(tuple(steps), found, there)
+
+    def install(self, steps: Sequence[Step]) -> Iterator[Taken]:
+        """Take one step after the other; ends after one that failed for a reason which the next would meet too.
+
+        Source: HubSpot docs, properties (201; 409 where the name is taken, its body is not described).
+        """
+        for step in steps:
+            try:
+                reply = self._post(step)
+            except CoursewireError as error:
+                found = self._looked_for(step.wanted) if isinstance(error, UnknownOutcome) else None
+                if not (step.wanted and found):
+                    yield _failed(step, error)
+                    return
+                yield _judged(step, step.wanted, found)
+                continue
+            taken = _created(step) if reply.ok else self._compared(step, reply)
+            yield taken
+            if not (taken.finding.ok or step.wanted):
+                return  # without the group no property can be created
+
+    def _post(self, step: Step) -> Reply:
+        if step.wanted is None:
+            body = {"name": GROUP, "label": GROUP_LABEL, "displayOrder": -1}
+            return self._crm.ask("properties.group_create", "POST", body)
+        return self._crm.ask("properties.create", "POST", definition(step.wanted))
+
+    def _compared(self, step: Step, refused: Reply) -> Taken:
+        """Return what a refusal means: the name is taken, by what we want or by something else, or it is refused."""
+        if refused.status != HTTPStatus.CONFLICT:
+            return _refused(step, refused)
+        if step.wanted is None:
+            return Taken(False, Finding(True, f"{step.what} is there"))
+        try:
+            found = self._find(step.wanted)
+        except CoursewireError as error:
+            return _failed(step, error)
+        if found:
+            return _judged(step, step.wanted, found)
+        what = f"HubSpot refuses to create {step.wanted.name}: the name is taken, by a property that is archived"
+        return Taken(False, Finding(False, what, f"restore it in HubSpot, or delete it there for good; then {_AGAIN}"))
+
+    def _looked_for(self, wanted: Wanted | None) -> Mapping[str, Any] | None:
+        """Return the property whose creation brought no answer, None where it is not known to be there."""
+        try:
+            return self._find(wanted) if wanted else None
+        except CoursewireError:
+            return None
+
+    def _find(self, wanted: Wanted) -> Mapping[str, Any] | None:
+        """Return the definition of a property, None where HubSpot shows none of this name; raises as connectors do."""
+        reply = self._crm.ask("properties.get", name=wanted.name)
+        return reply.body if reply.ok and isinstance(reply.body, dict) else None
+
+    def _room(self, needed: int) -> Iterator[Finding]:
+        """Yield that there is no room for so many more properties; nothing where HubSpot does not say."""
+        try:
+            body = self._crm.ask("limits.custom_properties").body
+        except CoursewireError:
+            return
+        listed = body.get("byObjectType") if isinstance(body, dict) else None
+        for one in listed if isinstance(listed, list) else ():
+            if not isinstance(one, dict) or one.get("objectTypeId") != _CONTACTS:
+                continue
+            limit, usage = one.get("limit"), one.get("usage")
+            if isinstance(limit, int) and isinstance(usage, int) and limit - usage < needed:
+                left = max(limit - usage, 0)
+                yield Finding(
+                    False,
+                    f"HubSpot has room for {left} more custom properties of contacts, and {needed} are missing",
+                    "nothing was created; delete custom properties that nobody uses, or leave some out of your rules",
+                )
+
+
+def _unique_room(lacking: Sequence[Wanted], known: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    used = sum(bool(one.get("hasUniqueValue")) and not one.get("hubspotDefined") for one in known.values())
+    needed = [one.name for one in lacking if one.unique]
+    if needed and used + len(needed) > MOST_UNIQUE:
+        yield Finding(
+            False,
+            f"{used} properties of contacts hold unique values, and HubSpot allows {MOST_UNIQUE}: "
+            f"no room for {', '.join(needed)}",
+            "nothing was created; delete one of them that nobody uses",
+        )
+
+
+def _created(step: Step) -> Taken:
+    return Taken(True, Finding(True, f"created {step.what}"))
+
+
+def _judged(step: Step, wanted: Wanted, found: Mapping[str, Any]) -> Taken:
+    """Return what it means that the property was there when it should be created."""
+    wrong = [one for one in differences(wanted, found) if not one.ok]
+    return Taken(False, wrong[0] if wrong else Finding(True, f"{step.what} is there"))
+
+
+def _refused(step: Step, reply: Reply) -> Taken:
+    code = problem(reply.body, Reason.INVALID_VALUE).detail
+    advice = f"create it by hand, or leave it out of your field rules. {code} ({reply.status})"
+    return Taken(False, Finding(False, f"HubSpot refuses to create {step.what}", advice))
+
+
+def _failed(step: Step, error: CoursewireError) -> Taken:
+    lacking = [*missing(CREATE, error)]
+    advice = f"{_AGAIN}. {error.detail} ({error.reason})"
+    return Taken(False, lacking[0] if lacking else Finding(False, f"{step.what} was not created", advice))

@@ -1,0 +1,42 @@
+"""The scopes of the token: which operation needs which, and the 403 where the portal's admin has not granted it."""
+
+from collections.abc import Collection
+
+from scripts.sandbox.answers import Refusal
+
+__all__ = ["require"]
+
+READ = ("crm.objects.contacts.read",)
+WRITE = ("crm.objects.contacts.write",)
+DEFINITIONS = ("crm.schemas.contacts.read", *READ)
+NEW_DEFINITIONS = ("crm.schemas.contacts.write",)
+READING = frozenset({"contacts.batch_read", "contacts.get", "contacts.list", "limits.custom_properties"})
+
+
+def needed(operation: str) -> tuple[str, ...]:
+    """The scopes of which an operation needs any one; empty where it needs none."""
+    if operation in READING:
+        return READ
+    if operation.startswith("contacts."):
+        return WRITE
+    if operation.startswith("properties."):
+        return NEW_DEFINITIONS if operation.endswith("create") else DEFINITIONS
+    return ()
+
+
+def require(operation: str, missing: Collection[str]) -> None:
+    """Refuse an operation whose scopes are all among those the token lacks."""
+    scopes = needed(operation)
+    if scopes and all(one in missing for one in scopes):
+        raise Refusal(
+            403,
+            "MISSING_SCOPES",
+            "This app hasn't been granted all required scopes to make this call.",
+            errors=[
+                {
+                    "message": "One or more of the following scopes are required.",
+                    "context": {"requiredGranularScopes": list(scopes)},
+                }
+            ],
+            links={"scopes": "https://developers.hubspot.com/scopes"},
+        )
