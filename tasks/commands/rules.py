@@ -1,5 +1,6 @@
 """`coursewire rules`: policy as YAML against what is published - plan, publish, rollback, export, history, explain."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands.options import AsJson, Yes
 from tasks.effect import Effect, effects
+from tasks.portal import Judgement, judgements
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 
 app = typer.Typer(
@@ -32,11 +34,12 @@ Folder = Annotated[
         metavar="[DIR]", help="The folder with the rule files; without it, `rules:` of the connections file."
     ),
 ]
+Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the connected systems for their properties.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Say why, for the history.")]
 
 
 @app.command("plan")
-def plan(folder: Folder = None, *, as_json: AsJson = False) -> None:
+def plan(folder: Folder = None, *, offline: Offline = False, as_json: AsJson = False) -> None:
     """Show what publishing these rules would change, for how many people, and the calls that costs; changes nothing."""
     quiet()
     with sentences():
@@ -46,14 +49,16 @@ def plan(folder: Folder = None, *, as_json: AsJson = False) -> None:
             old = _active(db)
             changes = diff(old, new)
             found = list(effects(db, process.config, process.ring, old, _as_of(new, old)))
+        said = [] if offline else list(judgements(process, new))
     if as_json:
-        say_json({"against": old.id, "changes": [_for_programs(one) for one in changes], "effects": found})
+        listed = [_for_programs(one) for one in changes]
+        say_json({"against": old.id, "changes": listed, "effects": found, "portals": said})
         return
-    _tell(old, changes, found)
+    _tell(old, changes, found, said)
 
 
 @app.command("publish")
-def publish(folder: Folder = None, *, comment: Comment = "", yes: Yes = False) -> None:
+def publish(folder: Folder = None, *, comment: Comment = "", offline: Offline = False, yes: Yes = False) -> None:
     """Make these rules the ones that count; shows the plan, and asks. Whom they concern is written behind live news."""
     quiet()
     with sentences():
@@ -62,8 +67,9 @@ def publish(folder: Folder = None, *, comment: Comment = "", yes: Yes = False) -
         with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
             old = _active(db)
             changes = diff(old, new)
-            found = list(effects(db, process.config, process.ring, old, _as_of(new, old))) if changes else []
-        _tell(old, changes, found)
+            found = list(effects(db, process.config, process.ring, old, _as_of(new, old)))
+        said = list(judgements(process, new)) if changes and not offline else []
+        _tell(old, changes, found, said)
         if not changes:
             raise typer.Exit
         if not yes:
@@ -223,10 +229,20 @@ def _publish(process: Assembly, rules: RuleSet, comment: str, expected: int) -> 
     say(f"Rule set {made} is published. `coursewire rules history` tells when everybody was looked at by it.")
 
 
-def _tell(old: RuleSet, changes: list[Change], found: list[Effect]) -> None:
+def _tell(old: RuleSet, changes: list[Change], found: list[Effect], said: Sequence[Judgement] = ()) -> None:
     if not changes:
         say(f"Nothing changes: these are the rules of set {old.id}.")
-        return
+    else:
+        _tell_changes(old, changes, found)
+    for judgement in said:
+        say(f"\n{judgement.connection}, asked for its properties")
+        for what in judgement.missing:
+            say(f"  {what} is missing; it is left out until `coursewire check --apply` creates it")
+        for fault in judgement.faults:
+            say(f"  {fault}")
+
+
+def _tell_changes(old: RuleSet, changes: list[Change], found: list[Effect]) -> None:
     signs = {"added": "+", "removed": "-", "changed": "~"}
     say(f"{count(len(changes), 'change')} against rule set {old.id}\n")
     for change in changes:

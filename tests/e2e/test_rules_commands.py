@@ -81,6 +81,18 @@ def test_a_rule_is_planned_published_and_taken_back(
     assert [action for _, action in audited(engine)] == ["rules.publish"] * 2
 
 
+def test_the_portal_is_asked_before_anything_is_published(cli: Cli, rules: Path, portal: HubSpotSandbox) -> None:
+    """What is missing there, and what has another type, is said; without asking when nobody wants it."""
+    add(rules, "  first: {from: full_name, property: no_such_one, type: string}\n")
+    add(rules, "  second: {from: courses_completed_count, property: hs_object_id, type: number}\n")
+    add(rules, "  third: {from: recent_course_completion_date, property: company, type: date}\n")
+    told = cli("rules", "plan", str(rules)).stdout
+    assert "no_such_one (string) is missing; it is left out until `coursewire check --apply` creates it" in told
+    assert "the contact property hs_object_id is read-only" in told
+    assert "the contact property company is string, not date" in told
+    assert "no_such_one (string) is missing" not in cli("rules", "plan", str(rules), "--offline").stdout
+
+
 def test_a_mistake_publishes_nothing(cli: Cli, rules: Path, engine: Engine) -> None:
     """File, line, sentence, exit code 2; the other, right file is not published either."""
     add(rules, FIRST_NAME % ", onwer: crm")

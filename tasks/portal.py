@@ -1,0 +1,43 @@
+"""What a connected system says of the properties that rules would write: asked before anything is published."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from integration.connectors import registry
+from integration.errors import ConfigError
+from integration.model.contacts import CONTACT
+from integration.storage import quarantine
+from mappings.rules import RuleSet
+from tasks.assembly import Assembly
+from tasks.checks.wanted import wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Of one connection: properties it has not, with their form, and what is wrong with others, each a sentence."""
+
+    connection: str
+    missing: list[str]
+    faults: list[str]
+
+
+def judgements(process: Assembly, rules: RuleSet) -> Iterator[Judgement]:
+    """Ask every system that can be asked, one read each, changing nothing; yields those with something to say."""
+    for name, config in process.config.connections.items():
+        system = registry.system_of(config)
+        if system.installer is None:
+            continue
+        with process.engine.begin() as db:
+            left_out = quarantine.known(db, name, CONTACT)[CONTACT]
+        named = wanted(rules.field_rules(name, system.name, CONTACT), left_out.held | left_out.retried)
+        try:
+            installer = registry.installer(config)
+        except ConfigError as error:
+            yield Judgement(name, [], [f"it was not asked: {error}"])
+            continue
+        if installer is not None:
+            plan = installer.plan(named.wanted)
+            missing = [step.what for step in plan.steps if step.wanted]
+            faults = [f"{one.what.rstrip('.')}: {one.advice}" for one in plan.findings if not one.ok]
+            if missing or faults:
+                yield Judgement(name, missing, faults)
