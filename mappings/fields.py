@@ -16,6 +16,9 @@ from mappings.transforms import Unfit, Value, plain
 STATUS = "lms_sync_status"
 WELL = [(None, "ok")]
 
+WITHOUT_FACTS = frozenset({STATUS, "email", "full_name"})
+"""Canonical fields that hang on the person alone, not on what they learned."""
+
 Canonical = Mapping[str, Sequence[tuple[str | None, Value]]]
 """Canonical field -> (key, value) for each value; the key is None where there is only one."""
 

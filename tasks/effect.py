@@ -16,7 +16,7 @@ from integration.pipeline import WRITE_CONTACT
 from integration.security.seal import KeyRing
 from integration.storage import events, people
 from integration.storage.statement import execute
-from mappings.fields import STATUS, Subject, canonical, fill
+from mappings.fields import STATUS, WITHOUT_FACTS, Subject, canonical, fill
 from mappings.rules import FieldRule, FieldRules, RuleSet
 
 SLICE = 2_000
@@ -68,10 +68,11 @@ def _effect(
     found.no_longer = sorted(gone)
     old_part, new_part = _concerned(was, becomes), _concerned(becomes, was)
     zone = ZoneInfo(connection.options.timezone)
+    has_facts = any(rule.source not in WITHOUT_FACTS for rule in (*old_part, *new_part))
     for ids in _slices(db, connection.name):
         loaded = people.load(db, ids, ring)
-        names = people.linked(db, ids, [LEARNER])
-        standings = events.standings(db, ids)
+        names = people.linked(db, ids, [LEARNER]) if has_facts else {}
+        standings = events.standings(db, ids) if has_facts else {}
         for person in loaded.values():
             if person.is_gone or person.is_unreadable:
                 continue
