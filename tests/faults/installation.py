@@ -236,8 +236,9 @@ def bury(engine: Engine, held: float = HELD) -> None:
 IN_MOTION = """
 SELECT EXISTS (SELECT FROM quarantined_fields WHERE back_at IS NOT NULL)
     OR EXISTS (SELECT FROM rule_sets WHERE status = 'published' AND rolled_out_at IS NULL)
+    OR EXISTS (SELECT FROM sync_state WHERE status = 'sending' OR (status = 'due' AND not_before <= now()))
 """
-"""Whether people will be made due whom no news concerns: a property is back, or rules are being rolled out."""
+"""Whether people are due, or will be, whom no news concerns: a property is back, or rules are being rolled out."""
 
 
 def settled(engine: Engine, seconds: float = 150, *, hasten: bool = True) -> Books:
