@@ -12,6 +12,9 @@ from integration.errors import ConfigError
 Place = Sequence[int | str]
 """The keys and list positions that lead to a value."""
 
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+"""What PyYAML raises for values that look like a date or a number, and are none."""
+
 _PLAIN = {
     "extra_forbidden": "this key is not known",
     "missing": "is missing",
@@ -55,8 +58,27 @@ class YamlDocument:
             mark = getattr(error, "problem_mark", None)
             line = f":{mark.line + 1}" if mark else ""
             raise ConfigError(f"{path}{line}: this is not YAML: {getattr(error, 'problem', None) or error}") from None
+        except _UNREADABLE:
+            place = self._unreadable_line(self._node)
+            raise ConfigError(f"{path}:{place}: a value is not what its form says; write text in quotes") from None
         except RecursionError:
             raise ConfigError(f"{path}: this is not YAML that can be read: it is nested too deep") from None
+
+    def _unreadable_line(self, node: yaml.Node | None) -> int:
+        """Return the line of the first value that cannot be made."""
+        waiting = [node] if node else []
+        while waiting:
+            one = waiting.pop()
+            if isinstance(one, yaml.ScalarNode):
+                try:
+                    yaml.SafeLoader("").construct_object(one)
+                except (*_UNREADABLE, yaml.YAMLError):
+                    return int(one.start_mark.line) + 1
+            elif isinstance(one, yaml.MappingNode):
+                waiting += [part for pair in reversed(one.value) for part in reversed(pair)]
+            elif isinstance(one, yaml.SequenceNode):
+                waiting += reversed(one.value)
+        return 1
 
     def line_of(self, place: Place) -> int:
         """Return the 1-based line of the deepest YAML node that `place` leads to."""
@@ -76,7 +98,8 @@ class YamlDocument:
     def sentence(self, place: Place, text: str) -> str:
         """Return a mistake as people read it: file, line, place and what is wrong."""
         named = ".".join(str(part) for part in place if part != "[key]")
-        return f"{self.path}:{self.line_of(place)}: {named or 'file'}: {text}"
+        shown = "".join(c if c.isprintable() else "?" for c in f"{named or 'file'}: {text}")
+        return f"{self.path}:{self.line_of(place)}: {shown}"
 
     def sentences(self, error: ValidationError, under: Place = ()) -> list[str]:
         """Return one sentence for each mistake that pydantic found in what stands at `under`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
@@ -94,6 +94,9 @@ def fill(values: Canonical, rules: FieldRules, zone: ZoneInfo) -> Projection:
                 conditions[name] = rule.rule
         if rule.required and not has_value:
             missing.append(rule.name)
+    for name in theirs:  # a pattern of ours may meet the very name that somebody gave to the CRM
+        wanted.pop(name, None)
+        passive.pop(name, None)
     return Projection(wanted, passive, conditions, frozenset(theirs), dropped, tuple(missing))
 
 
@@ -175,11 +178,19 @@ def render(value: Value, kind: ValueType, zone: ZoneInfo) -> str:
         return "true" if value else "false"
     if isinstance(value, datetime):
         if kind == "date":
-            return value.astimezone(zone).date().isoformat()
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            return _moved(value, zone).date().isoformat()
+        return _moved(value, UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     if isinstance(value, date):
         return value.isoformat()
     return plain(value) if isinstance(value, int | float) else str(value)
+
+
+def _moved(value: datetime, zone: tzinfo) -> datetime:
+    """Return a time in a zone; the last day of the calendar, which means never, stays what it is."""
+    try:
+        return value.astimezone(zone)
+    except OverflowError:
+        return value
 
 
 def slug(name: str) -> str:

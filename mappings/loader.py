@@ -59,7 +59,8 @@ def _files(folder: Path | Traversable) -> list[Path | Traversable]:
 
 def _text(path: Path | Traversable) -> str:
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     if len(raw) > _LARGEST:
@@ -72,9 +73,12 @@ def _text(path: Path | Traversable) -> str:
 
 def _below(folder: Path | Traversable) -> Iterable[Path | Traversable]:
     for entry in folder.iterdir():
-        if entry.is_dir() and not entry.name.startswith("."):
-            yield from _below(entry)
-        elif entry.name.endswith((".yaml", ".yml")) and not entry.name.startswith("."):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if not (isinstance(entry, Path) and entry.is_symlink()):  # which may lead back here
+                yield from _below(entry)
+        elif entry.name.endswith((".yaml", ".yml")) and entry.is_file():
             yield entry
 
 

@@ -15,6 +15,7 @@ OBJECTS = ("contact",)
 """The objects that rules can fill."""
 
 _PROPERTY = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\{key\}[A-Za-z0-9_]*)?")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
 _ORDERED = ("number", "date", "datetime")
 
 
@@ -67,6 +68,8 @@ class FieldEntry(BaseModel):
 
     def rule_called(self, name: str) -> FieldRule:
         """Return the rule as the program decides by it. Raises ValueError where it does not fit its source."""
+        if not _NAME.fullmatch(name):
+            raise ValueError("a rule is called by letters, digits, _ and -, at most 80 of them")
         source = _source(self.source or name)
         known = CANONICAL[source]
         if known.key and "{key}" not in self.property:
@@ -85,8 +88,8 @@ class Heading(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    system: str | None = None
-    connection: str | None = None
+    system: Annotated[str | None, Field(min_length=1)] = None
+    connection: Annotated[str | None, Field(min_length=1)] = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import Connection
 
+from integration.errors import Reason
 from integration.storage.statement import execute
 from integration.storage.sync_state import BACKFILL
 from mappings import loader, transforms
@@ -46,15 +47,18 @@ SELECT id, status, author, comment, published_at, rolled_out_at, origin_id FROM 
 WHERE published_at IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
 """
 
-# Whoever is in step was so by older rules. Who is being sent was projected by either; its settlement says by which, and
-# the next slice sees that.
+# Whoever is in step was so by older rules, and whoever died of a value may live by the new ones. Who is being sent was
+# projected by either; its settlement says by which, and the next slice sees that. It is over when nobody is left whom
+# only older rules have looked at; who was never looked at yet will be, by the new ones.
 _ROLL_OUT = """
 WITH slice AS (
     SELECT s.id FROM sync_state s JOIN rule_sets r ON r.status = 'published' AND r.rolled_out_at IS NULL
-    WHERE s.status = 'in_step' AND (s.rule_set IS NULL OR s.rule_set < r.id)
+    WHERE (s.status = 'in_step' OR (s.status = 'dead' AND s.reason = ANY(%(curable)s::text[])))
+      AND (s.rule_set IS NULL OR s.rule_set < r.id)
     ORDER BY s.connection, s.subject_id LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 )
-UPDATE sync_state s SET status = 'due', wanted_since = now(), not_before = now(), lane = %(backfill)s
+UPDATE sync_state s SET status = 'due', wanted_since = now(), not_before = now(), lane = %(backfill)s,
+    attempts = 0, failing_since = NULL, max_batch = NULL
 FROM slice WHERE s.id = slice.id
 """
 
@@ -62,13 +66,17 @@ _ROLLED_OUT = """
 UPDATE rule_sets r SET rolled_out_at = now()
 WHERE status = 'published' AND rolled_out_at IS NULL AND NOT EXISTS (
     SELECT FROM sync_state s
-    WHERE s.status IN ('in_step', 'sending') AND (s.rule_set IS NULL OR s.rule_set < r.id))
+    WHERE (s.status IN ('due', 'waiting') AND s.rule_set < r.id)
+       OR (s.status IN ('in_step', 'sending') AND (s.rule_set IS NULL OR s.rule_set < r.id)))
 """
 
 _BEFORE = """
 SELECT max(old.id) AS id FROM rule_sets old JOIN rule_sets now ON now.status = 'published' AND old.id < now.id
 WHERE old.status = 'retired'
 """
+
+CURABLE = (Reason.INVALID_VALUE, Reason.UNKNOWN_PROPERTY, Reason.INTERNAL_ERROR)
+"""What other rules may cure: the CRM refused a value, or the projection of it failed."""
 
 _LOCK = 7_226_001
 _MOST_KEPT = 8
@@ -136,7 +144,8 @@ def publish(db: Connection, rules: RuleSet, *, author: str, comment: str, expect
 
 def roll_out(db: Connection, *, limit: int) -> int:
     """Let at most `limit` people be looked at by the published rules who are in step by older ones; return how many."""
-    moved = execute(db, _ROLL_OUT, {"limit": limit, "backfill": BACKFILL}).rowcount
+    values = {"limit": limit, "backfill": BACKFILL, "curable": [reason.value for reason in CURABLE]}
+    moved = execute(db, _ROLL_OUT, values).rowcount
     if not moved:
         execute(db, _ROLLED_OUT)
     return moved

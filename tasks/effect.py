@@ -68,6 +68,7 @@ def _effect(
     found.no_longer = sorted(gone)
     old_part, new_part = _concerned(was, becomes), _concerned(becomes, was)
     zone = ZoneInfo(connection.options.timezone)
+    taken_over = [rule for rule in new_part if _takes_over(rule, was)]
     has_facts = any(rule.source not in WITHOUT_FACTS for rule in (*old_part, *new_part))
     for ids in _slices(db, connection.name):
         loaded = people.load(db, ids, ring)
@@ -82,7 +83,8 @@ def _effect(
             found.people += 1
             values = canonical(subject, new.read_at)
             before, after = fill(values, old_part, zone), fill(values, new_part, zone)
-            different = [name for name, value in after.wanted.items() if before.wanted.get(name) != value]
+            different = {name for name, value in after.wanted.items() if before.wanted.get(name) != value}
+            different |= {name for name, value in fill(values, taken_over, zone).wanted.items() if value}
             found.properties.update(different)
             found.dropped.update(after.dropped.keys() - before.dropped.keys())
             found.changed += bool(different)
@@ -107,6 +109,12 @@ def _concerned(rules: FieldRules, others: FieldRules) -> list[FieldRule]:
         named = {rule.name for rule in differs}
         differs += [r for r in rules if (r.source == STATUS or r.required) and r.name not in named]
     return differs
+
+
+def _takes_over(rule: FieldRule, others: FieldRules) -> bool:
+    """Whether a rule writes where another condition held it back before: nobody knows what the CRM has there."""
+    before = next((other for other in others if other.property == rule.property), None)
+    return before is not None and (before.rule, before.owner) != (rule.rule, rule.owner)
 
 
 def _must_look(was: FieldRules, becomes: FieldRules) -> bool:

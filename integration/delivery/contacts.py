@@ -99,8 +99,13 @@ class Batch(Settlement):
             return None  # a lost key costs a read, not the row
         values: dict[str, str | None] = orjson.loads(opened)
         known = {f: v for f, v in values.items() if v is not None}
-        # A property that was left out and is back may hold anything: read it.
-        return known if self._wanted(row).keys().isdisjoint(values.keys() - known.keys()) else None
+        # A property that was left out and is back may hold anything: read it. So may one that rules have just begun to
+        # fill, where we would not write it whatever it holds.
+        back, rules = values.keys() - known.keys(), self.targets[row.person_id].rules
+        for name, value in self._wanted(row).items():
+            if name in back or (name not in known and (not value or ownership.hangs_on_theirs(name, rules))):
+                return None
+        return known
 
     def _wanted(self, row: Claimed) -> Fields:
         return {f: v for f, v in self.targets[row.person_id].wanted.items() if f not in self.left_out}
@@ -115,7 +120,7 @@ class Batch(Settlement):
     def _unconditional(self, row: Claimed) -> Fields:
         """Return what a new contact gets at once: what is written under a condition waits until it can be seen."""
         rules = self.targets[row.person_id].rules
-        return {f: v for f, v in self._wanted(row).items() if v and f not in rules}
+        return {f: v for f, v in self._wanted(row).items() if v and not ownership.hangs_on_theirs(f, rules)}
 
     def _until_complete(self, row: Claimed) -> float | None:
         """Return when a person who went without a property is looked at again; None where nothing is missing."""
@@ -305,7 +310,9 @@ class Batch(Settlement):
             if self.links.setdefault(answer.id, row.person_id) != row.person_id:
                 self._park(row, Reason.CONTACT_SHARED, f"contact {answer.id} already stands for another person")
                 return
-            now_there = {**known, **write.fields, **{f: v for f, v in answer.fields.items() if f in write.fields}}
+            blank = dict.fromkeys(self._wanted(row), "") if answer.created else {}
+            answered = {f: v for f, v in answer.fields.items() if f in write.fields}
+            now_there = {**blank, **known, **write.fields, **answered}
             has_more = write.key is not None and self._must_look(row, now_there)
             done = Settled(
                 row.id,

@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 from integration.model.contacts import Fields
 
 _JOINED = ";"
+_REGARDLESS = ("always", "never_clear")
 
 
 def same_value(wanted: str, seen: str) -> bool:
@@ -33,7 +34,12 @@ def changes(wanted: Fields, seen: Fields, rules: Mapping[str, str]) -> dict[str,
 
 def must_look(changed: Mapping[str, str], rules: Mapping[str, str]) -> bool:
     """Whether a change hangs on what the CRM holds at this moment, which somebody may have edited since we saw it."""
-    return any(name in rules for name in changed)
+    return any(hangs_on_theirs(name, rules) for name in changed)
+
+
+def hangs_on_theirs(name: str, rules: Mapping[str, str]) -> bool:
+    """Whether it depends on the CRM's value if this property is written."""
+    return rules.get(name, "always") not in _REGARDLESS
 
 
 def _only_if_blank(wanted: str, there: str) -> str | None:
@@ -53,8 +59,8 @@ def _min(wanted: str, there: str) -> str | None:
 
 
 def _append(wanted: str, there: str) -> str | None:
-    held = [one for one in there.split(_JOINED) if one]
-    new = [one for one in wanted.split(_JOINED) if one and one not in held]
+    held, ours = ([one.strip() for one in text.split(_JOINED) if one.strip()] for text in (there, wanted))
+    new = [one for one in dict.fromkeys(ours) if one not in held]
     return _JOINED.join([*held, *new]) if new else None
 
 

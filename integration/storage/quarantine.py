@@ -36,7 +36,7 @@ WITH held AS (
     UPDATE quarantined_fields SET retry_at = now()
     WHERE connection = %(connection)s AND retry_at > now() AND back_at IS NULL RETURNING field
 ), hurried AS (
-    UPDATE sync_state SET status = 'due', wanted_since = now(), not_before = now(), lane = %(backfill)s
+    UPDATE sync_state SET status = 'due', wanted_since = now(), not_before = now(), lane = %(backfill)s, attempts = 0
     WHERE connection = %(connection)s AND status = 'in_step' AND not_before > now() AND EXISTS (SELECT FROM held)
     RETURNING 1
 )
@@ -59,7 +59,8 @@ UPDATE sync_state s SET remote_values = NULL, remote_at = NULL,
     status = CASE WHEN t.rests THEN 'due' ELSE s.status END,
     wanted_since = CASE WHEN t.rests THEN now() ELSE s.wanted_since END,
     not_before = CASE WHEN t.rests THEN now() ELSE s.not_before END,
-    lane = CASE WHEN t.rests THEN %(backfill)s ELSE s.lane END
+    lane = CASE WHEN t.rests THEN %(backfill)s ELSE s.lane END,
+    attempts = CASE WHEN t.rests THEN 0 ELSE s.attempts END
 FROM (SELECT id, status = 'in_step' OR (status = 'due' AND not_before > now()) AS rests
       FROM sync_state
       WHERE connection = %(connection)s AND status <> 'sending'

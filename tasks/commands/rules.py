@@ -144,7 +144,17 @@ def history(
     if as_json:
         say_json({"rule_sets": found})
         return
-    rows = [(v.id, v.status, v.published_at, v.rolled_out_at or "on its way", v.author, v.comment) for v in found]
+    rows = [
+        (
+            v.id,
+            v.status,
+            v.published_at,
+            v.rolled_out_at or ("on its way" if v.status == "published" else "superseded"),
+            v.author,
+            v.comment,
+        )
+        for v in found
+    ]
     say_table(["rule set", "status", "published (UTC)", "rolled out (UTC)", "by", "why"], rows)
 
 

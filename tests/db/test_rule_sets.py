@@ -186,3 +186,51 @@ def test_a_rollback_is_a_new_version_of_the_old_rules(engine: Engine) -> None:
         assert store.active(db).fields == first.fields
         newest = store.history(db, limit=1)[0]
     assert (newest.id, newest.status, newest.origin_id) == (made, "published", first.id)
+
+
+def test_other_rules_bring_back_whom_a_value_killed(engine: Engine, ada: None, make: Make, crm: HubSpotSandbox) -> None:
+    """A name in a number kills everybody; the rollback lets them live, and is over when they were looked at."""
+    flusher = make()
+    with engine.begin() as db:
+        first = store.active(db)
+    publish(
+        engine,
+        FieldRule("wrong", "full_name", "courses_completed_count", "string"),
+        without=("courses_completed_count",),
+    )
+    flusher.flush()
+    assert set(rows(engine, "SELECT status, reason FROM sync_state")) == {("dead", "invalid_value")}
+    with engine.begin() as db:
+        store.publish(db, store.version(db, first.id), author="user:test", comment="back")
+        assert store.roll_out(db, limit=100) == 7
+        assert store.roll_out(db, limit=100) == 0
+        assert store.history(db, limit=1)[0].rolled_out_at is None  # nobody was looked at yet
+    roll_out(engine, flusher.flush)
+    assert set(rows(engine, "SELECT status FROM sync_state")) == {("in_step",)}
+
+
+def test_what_the_crm_holds_is_not_taken_for_empty(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox, keyring: KeyRing
+) -> None:
+    """A property that rules begin to fill with nothing is read first, and cleared where something is there."""
+    crm.seed([{"email": "u0@example.com", "jobtitle": "Old"}])
+    nameless = people(1)[0]
+    nameless["data"]["learner"].pop("full_name")
+    sync(pipeline, put, [nameless])
+    flusher = make()
+    flusher.flush()
+    publish(engine, named("jobtitle", "last"))
+    roll_out(engine, flusher.flush)
+    assert properties(crm, "u0@example.com").get("jobtitle", "") == ""
+
+
+def test_a_plan_counts_whom_a_looser_rule_takes_over(
+    engine: Engine, ada: None, make: Make, crm: HubSpotSandbox, keyring: KeyRing
+) -> None:
+    """From only_if_blank to always: what people typed is about to be overwritten, and the plan says so."""
+    publish(engine, named("firstname", "first", rule="only_if_blank"))
+    make().flush()
+    with engine.begin() as db:
+        new = with_rules(db, named("firstname", "first"), without=("first_name",))
+        (found,) = effects(db, Config.model_validate(CONFIG), keyring, store.active(db), new)
+    assert found.changed == 7

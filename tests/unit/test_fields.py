@@ -9,6 +9,7 @@ import pytest
 from integration.storage.events import Standing
 from mappings import store
 from mappings.fields import Subject, project, slug
+from mappings.rules import FieldRule
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -107,3 +108,19 @@ def test_a_slug_is_a_property_name() -> None:
     assert slug("  Harbor--Cloud 2.0 (é)") == "harbor_cloud_2_0"
     assert slug("日本") != slug("中国")
     assert slug("日本").isascii()
+
+
+def test_never_is_a_day_in_every_zone() -> None:
+    """The last day of the calendar is how systems write never; it must not fall out of it in Berlin."""
+    never = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    wanted = fields(standing("certification.issued", "alpha", products=["alpha"], expires_at=never))
+    assert wanted["certified_alpha_until"] == "9999-12-31"
+
+
+def test_a_pattern_of_ours_does_not_fill_what_the_crm_owns() -> None:
+    """`certified_{key}` meets the very property that an admin gave to the CRM."""
+    theirs = FieldRule("theirs", "lms_source", "certified_sales", "bool", owner="crm")
+    held = standing("certification.issued", "sales", products=["sales"])
+    projection = project(Subject((("academy", "u"),), (held,)), (*RULES, theirs), BERLIN, NOW)
+    assert "certified_sales" not in projection.wanted
+    assert projection.theirs == {"certified_sales"}

@@ -115,6 +115,25 @@ WRONG = [
         3,
         "iso_date",
     ),
+    (
+        "a day that is none",
+        HEAD + "  lms_source:\n    property: 2026-13-45\n    type: string\n",
+        4,
+        "write text in quotes",
+    ),
+    (
+        "a number that is none",
+        HEAD + "  lms_source:\n    property: !!int abc\n    type: string\n",
+        4,
+        "write text in quotes",
+    ),
+    ("a system without a name", "system: ''\ncontact: {}\n", 1, "system"),
+    (
+        "a rule without a proper name",
+        HEAD + '  "a\\nb": {property: a, type: string, from: email}\n',
+        3,
+        "letters, digits",
+    ),
 ]
 
 
@@ -175,7 +194,8 @@ def test_the_defaults_load_and_name_what_is_canonical() -> None:
 PROPERTY = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 RULE = st.builds(
     FieldRule,
-    name=st.text(min_size=1, max_size=12).filter(lambda name: name.strip() == name and name.isprintable()),
+    name=st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,79}", fullmatch=True)
+    | st.sampled_from(["no", "on", "null", "y", "e1"]),
     source=st.sampled_from(["lms_source", "last_course_completed", "email", "full_name"]),
     property=PROPERTY,
     type=st.just("string"),

@@ -46,8 +46,8 @@ _TAKES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 """The field types that keep our values as they are; a checkbox holds lists, a file an address."""
 
-_FEW_VALUES: Final = ("lms_source", "lms_sync_status")
-"""Their values are few, so an admin may have made them a choice."""
+_FEW_VALUES: Final = ("lms_source",)
+"""Its values are few, so an admin may have made it a choice."""
 
 _YES_NO: Final = (("Yes", "true"), ("No", "false"))
 
