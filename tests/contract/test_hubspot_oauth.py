@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from integration.config import ConnectionConfig
 from integration.connectors.crm.hubspot import HubSpot
 from integration.connectors.crm.hubspot_paths import PATHS, Version
-from integration.errors import ConfigError, ConnectionBroken, CoursewireError, Reason, RetryLater
+from integration.errors import ConfigError, ConnectionBroken, CoursewireError, Reason, RetryLater, UnknownOutcome
 from integration.model.tokens import Grant, Held
 
 HOST = "https://crm.test"
@@ -151,6 +151,22 @@ def test_another_worker_s_token_is_used_instead_of_a_new_one(
     assert [one.request.url for one in http.calls].count(TOKEN) == 1
 
 
+def test_who_gets_the_lease_looks_again(
+    http: responses.RequestsMock, crm: HubSpot, store: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another worker was done between our look and our lease, its token is used and nothing is asked for."""
+
+    def take(connection: str, lease: UUID) -> bool:
+        store.held, store.free = Held(Grant(SecretStr("access-9"), SecretStr("r"), 1800.0), 1800.0, b"9"), False
+        return True
+
+    monkeypatch.setattr(store, "take", take)
+    http.post(READ, json=NOBODY)
+    crm.read("email", ["a@example.com"], [])
+    assert bearers(http) == ["Bearer access-9"]
+    assert store.free
+
+
 def test_while_another_one_fetches_the_old_token_serves(
     http: responses.RequestsMock, crm: HubSpot, store: Memory
 ) -> None:
@@ -202,6 +218,7 @@ def test_answers_without_a_token(
     http.post(TOKEN, status=status, **({"body": body} if isinstance(body, str) else {"json": body}))
     with pytest.raises(kind, match=says) as raised:
         crm.read("email", ["a@example.com"], [])
+    assert not isinstance(raised.value, UnknownOutcome)  # nothing of the customer's was in the call
     shown = f"{raised.value!s}{raised.value!r}"
     assert not any(secret in shown for secret in SECRETS.values())
     assert len(http.calls) == 1

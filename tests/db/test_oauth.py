@@ -4,12 +4,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import structlog
 from pydantic import SecretStr
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from integration.config import ConnectionConfig
 from integration.connectors import oauth
@@ -17,8 +19,10 @@ from integration.connectors.crm.hubspot import HubSpot
 from integration.errors import ConnectionBroken, Reason, RetryLater
 from integration.model.tokens import Grant
 from integration.security.seal import IndexKeys, KeyRing, new_key
+from integration.storage import credentials
 from integration.storage.base import engine_for
 from integration.storage.credentials import Grants
+from integration.storage.statement import execute
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tests.db.test_pipeline import rows
@@ -73,8 +77,8 @@ def worker(
     def make(ring: KeyRing = keyring) -> HubSpot:
         engines.append(engine_for(database_url, pool_size=2))
         grants = Grants(engines[-1], ring, lambda: keys)
-        credentials = {name: {"env": f"TEST_{name.upper()}"} for name in APP} | {"refresh_token": {"file": str(seed)}}
-        settings = {"name": "crm", "system": "hubspot", "base_url": crm.url, "credentials": credentials}
+        named = {name: {"env": f"TEST_{name.upper()}"} for name in APP} | {"refresh_token": {"file": str(seed)}}
+        settings = {"name": "crm", "system": "hubspot", "base_url": crm.url, "credentials": named}
         return HubSpot(ConnectionConfig.model_validate(settings), grants=lambda: grants)
 
     yield make
@@ -283,6 +287,34 @@ def test_trouble_gives_the_lease_back(engine: Engine, crm: HubSpotSandbox, worke
         read(worker())
     assert rows(engine, "SELECT lease FROM credentials") == [(None,)]
     read(worker())
+
+
+def test_an_answer_is_stored_though_the_database_was_away(
+    engine: Engine, crm: HubSpotSandbox, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a vendor that rotates has answered is not lost with a commit that fails; before it, nothing is asked."""
+    crm.oauth(rotation="strict")
+    failures = iter([True, True])
+
+    def unsteady(db: Connection, sql: str, values: dict[str, Any]) -> Any:
+        if sql == credentials._KEEP and next(failures, False):
+            raise OperationalError(sql, None, Exception("gone"))
+        return execute(db, sql, values)
+
+    monkeypatch.setattr(credentials, "execute", unsteady)
+    read(worker())
+    age(engine, -1)
+    read(worker())
+    assert counts(crm) == (2, 0)
+
+    def away(*_: object) -> Any:
+        raise OperationalError("", None, Exception("gone"))
+
+    monkeypatch.setattr(credentials, "execute", away)
+    with pytest.raises(RetryLater) as raised:
+        read(worker())
+    assert raised.value.reason is Reason.DATABASE_AWAY
+    assert counts(crm) == (2, 0)
 
 
 def test_one_who_was_too_slow_replaces_nothing(engine: Engine, keyring: KeyRing, keys: IndexKeys) -> None:
