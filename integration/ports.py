@@ -4,9 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
+from uuid import UUID
+
+from pydantic import SecretStr
 
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
 from integration.model.events import Kind, LearningEvent
+from integration.model.tokens import Grant, Held
 
 ANY_CALL = "any"
 """The endpoint class of calls that have no limit of their own."""
@@ -81,6 +85,25 @@ class ContactStore(Protocol):
 
     def upsert(self, by: str, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
         """Create or update by the unique property `by`; keyed by trace like `update`."""
+
+
+class GrantStore(Protocol):
+    """Where OAuth tokens are kept. `origin` says what they belong to: stored under another one they are nobody's.
+
+    Raises RetryLater where it is away, ConnectionBroken where it cannot be opened.
+    """
+
+    def read(self, connection: str, origin: SecretStr) -> Held | None:
+        """Return what is stored."""
+
+    def take(self, connection: str, lease: UUID) -> bool:
+        """Become the only one who fetches, for a while; False where somebody else is."""
+
+    def keep(self, connection: str, lease: UUID, origin: SecretStr, grant: Grant, before: Held | None) -> bool:
+        """Store `grant` in the place of `before` and end the lease; False where another one was stored meanwhile."""
+
+    def release(self, connection: str, lease: UUID) -> None:
+        """End the lease without a grant."""
 
 
 class Doctor(Protocol):

@@ -29,6 +29,7 @@ from integration.settings import Settings
 from integration.storage import connections, index_keys, limits
 from integration.storage.base import AWAY, engine_for, single
 from integration.storage.calls import Call
+from integration.storage.credentials import Grants
 from tasks.embedded.folder import DataFolder
 from tasks.projection import Projector
 
@@ -122,6 +123,10 @@ class Assembly:
         with self.engine.begin() as db:
             return index_keys.load(db, self.ring)
 
+    def grants(self) -> Grants:
+        """Where OAuth tokens are kept. Raises ConfigError where database or keys are not configured."""
+        return Grants(self.engine, self.ring, lambda: self.keys)
+
     @cached_property
     def inbound(self) -> Mapping[str, Inbound]:
         """Who can read the webhooks of which connection."""
@@ -180,7 +185,7 @@ class Assembly:
             budget = self.budgets.get(name)
             if budget is None:
                 continue  # a system that is never called
-            store = registry.contacts(connection, on_call=_hearing(log, budget), gate=budget.spend)
+            store = registry.contacts(connection, _hearing(log, budget), budget.spend, self.grants)
             if store is not None:
                 made[name, WRITE_CONTACT] = Flusher(
                     engine=self.engine,

@@ -31,7 +31,7 @@ def judgements(process: Assembly, rules: RuleSet) -> Iterator[Judgement]:
             left_out = quarantine.known(db, name, CONTACT)[CONTACT]
         named = wanted(rules.field_rules(name, system.name, CONTACT), left_out.held | left_out.retried)
         try:
-            installer = registry.installer(config)
+            installer = registry.installer(config, process.grants)
         except ConfigError as error:
             yield Judgement(name, [], [f"it was not asked: {error}"])
             continue

@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import orjson
 import requests
@@ -43,7 +44,8 @@ class Limits(NamedTuple):
 class Call:
     """One request. `writes`: it may change something, so that a lost answer leaves its outcome unknown.
 
-    `endpoint` is the class whose limit it counts against, as declared in the system's Capabilities.
+    `endpoint` is the class whose limit it counts against, as declared in the system's Capabilities. `form` is sent
+    instead of a JSON body where there is one.
     """
 
     operation: str
@@ -54,6 +56,7 @@ class Call:
     records: int = 0
     writes: bool = True
     endpoint: str = ANY_CALL
+    form: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,10 @@ class Client:
     def _send(self, call: Call, authorization: SecretStr | None) -> requests.Response:
         headers = {"Authorization": authorization.get_secret_value()} if authorization else {}
         data = None
-        if call.body is not None:
+        if call.form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            data = urlencode(call.form).encode()
+        elif call.body is not None:
             headers["Content-Type"] = "application/json"
             data = orjson.dumps(call.body)
         request = requests.Request(

@@ -9,10 +9,11 @@ from integration.connectors.client import CallRecord
 from integration.connectors.crm import hubspot, hubspot_limits, hubspot_setup
 from integration.connectors.lms import standard
 from integration.errors import ConfigError
-from integration.ports import ANY_CALL, Capabilities, ContactStore, Doctor, Inbound, Installer, Seen
+from integration.ports import ANY_CALL, Capabilities, ContactStore, Doctor, GrantStore, Inbound, Installer, Seen
 
 OnCall = Callable[[CallRecord], None] | None
 Gate = Callable[[str], None] | None
+Grants = Callable[[], GrantStore] | None
 
 
 class System(NamedTuple):
@@ -25,10 +26,10 @@ class System(NamedTuple):
     title: str
     capabilities: Capabilities
     inbound: Callable[[ConnectionConfig], Inbound] | None = None
-    contacts: Callable[[ConnectionConfig, OnCall, Gate], ContactStore] | None = None
-    doctor: Callable[[ConnectionConfig], Doctor] | None = None
+    contacts: Callable[[ConnectionConfig, OnCall, Gate, Grants], ContactStore] | None = None
+    doctor: Callable[[ConnectionConfig, Grants], Doctor] | None = None
     limits: Callable[[Mapping[str, str]], Seen] | None = None
-    installer: Callable[[ConnectionConfig], Installer] | None = None
+    installer: Callable[[ConnectionConfig, Grants], Installer] | None = None
 
 
 TABLE: tuple[System, ...] = (
@@ -37,14 +38,14 @@ TABLE: tuple[System, ...] = (
         "Any LMS that posts JSON (Standard Webhooks)",
         standard.CAPABILITIES,
         inbound=standard.Standard,
-        doctor=standard.Standard,
+        doctor=lambda config, _: standard.Standard(config),
     ),
     System(
         "hubspot",
         "HubSpot",
         hubspot.CAPABILITIES,
         contacts=hubspot.HubSpot,
-        doctor=hubspot.HubSpot,
+        doctor=lambda config, grants: hubspot.HubSpot(config, grants=grants),
         limits=hubspot_limits.seen,
         installer=hubspot_setup.Setup,
     ),
@@ -90,23 +91,25 @@ def inbound(config: ConnectionConfig) -> Inbound | None:
     return factory(config) if factory else None
 
 
-def contacts(config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None) -> ContactStore | None:
+def contacts(
+    config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None, grants: Grants = None
+) -> ContactStore | None:
     """Return what reads and writes this connection's contacts, None where it has none.
 
-    `gate` is asked before each request, `on_call` gets one record per request. Keep the result: it holds the open
-    connections. Raises ConfigError.
+    `gate` is asked before each request, `on_call` gets one record per request; `grants` leads to where OAuth tokens
+    are kept. Keep the result: it holds the open connections. Raises ConfigError.
     """
     factory = system_of(config).contacts
-    return factory(config, on_call, gate) if factory else None
+    return factory(config, on_call, gate, grants) if factory else None
 
 
-def doctor(config: ConnectionConfig) -> Doctor | None:
+def doctor(config: ConnectionConfig, grants: Grants = None) -> Doctor | None:
     """Return what can say whether this connection works, None where nothing can. Raises ConfigError."""
     factory = system_of(config).doctor
-    return factory(config) if factory else None
+    return factory(config, grants) if factory else None
 
 
-def installer(config: ConnectionConfig) -> Installer | None:
+def installer(config: ConnectionConfig, grants: Grants = None) -> Installer | None:
     """Return what creates the properties that our rules write, None where nothing can. Raises ConfigError."""
     factory = system_of(config).installer
-    return factory(config) if factory else None
+    return factory(config, grants) if factory else None

@@ -18,6 +18,7 @@ from scripts.sandbox.answers import Refusal
 from scripts.sandbox.calls import CallLog, CallRecord
 from scripts.sandbox.control import control_routes
 from scripts.sandbox.faults import Fault, FaultPlan
+from scripts.sandbox.oauth import TokenDesk
 from scripts.sandbox.operations import (
     LIMIT_OPERATIONS,
     OBJECT_OPERATIONS,
@@ -37,6 +38,7 @@ VERSIONS = {
     "2026-03": ("/crm/objects/2026-03/contacts", "/crm/properties/2026-03/contacts", "/crm/limits/2026-03"),
     "2026-09": ("/crm/objects/2026-09/contacts", "/crm/properties/2026-09/contacts", "/crm/limits/2026-09"),
 }
+TOKEN_PATHS = {"v3": "/oauth/v3/token", "2026-03": "/oauth/2026-03/token", "2026-09": "/oauth/2026-09/token"}
 DRIP_PIECES = 20
 
 
@@ -50,6 +52,7 @@ class Account:
     limit: RateLimit = field(default_factory=RateLimit)
     plan: FaultPlan = field(default_factory=FaultPlan)
     log: CallLog = field(default_factory=CallLog)
+    oauth: TokenDesk = field(default_factory=TokenDesk)
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -110,7 +113,9 @@ class Operation:
         await _answer(send, status, body, headers, fault)
 
     def _authenticate(self, request: Request) -> None:
-        if request.headers.get("authorization") != f"Bearer {self._account.token}":
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        good = token == self._account.token or self._account.oauth.accepts(token)
+        if kind != "Bearer" or not good:
             raise Refusal(401, "INVALID_AUTHENTICATION", "Authentication credentials not found or not valid.")
 
     async def _faulted(
@@ -148,6 +153,19 @@ class Operation:
         return answer
 
 
+class Tokens(Operation):
+    """The token endpoint: the app proves itself in the body."""
+
+    def _authenticate(self, request: Request) -> None:
+        """Ask for no token: it is what is wanted."""
+
+    def _processed(self, request: Request, raw: bytes, record: CallRecord) -> tuple[int, Any]:
+        kind = request.headers.get("content-type", "")
+        answer = self._account.oauth.exchange(kind, dict(request.query_params), raw)
+        record.processed = True
+        return 200, answer
+
+
 def create_app(account: Account) -> Starlette:
     """Assemble the API in all its versions, the control API, and an answer for every other path."""
     routes = control_routes()
@@ -156,6 +174,8 @@ def create_app(account: Account) -> Starlette:
             for name, method, path, handler in operations:
                 endpoint = Operation(account, name, version, handler)
                 routes.append(Route(base + path, endpoint, methods=[method], name=f"{version} {name}"))
+    for version, path in TOKEN_PATHS.items():
+        routes.append(Route(path, Tokens(account, "oauth.token", version, unknown_path), methods=["POST"]))
     unknown = Operation(account, "unknown", "", unknown_path)
     routes.append(Route("/{path:path}", unknown, name="unknown"))
     app = Starlette(routes=routes)

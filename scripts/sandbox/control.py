@@ -128,6 +128,11 @@ def change_settings(account: "Account", asked: dict[str, Any]) -> Any:
     return show_settings(account, {})
 
 
+def change_oauth(account: "Account", asked: dict[str, Any]) -> Any:
+    """Change the token endpoint (see `TokenDesk.change`); say how often it gave tokens, and which."""
+    return account.oauth.change(asked)
+
+
 def freeze(account: "Account", asked: dict[str, Any]) -> Any:
     """Leave every call unanswered until `{"frozen": false}` comes."""
     if asked.get("frozen", True):
@@ -166,6 +171,7 @@ def control_routes() -> list[Route]:
         ("POST", "faults", change_faults),
         ("GET", "settings", show_settings),
         ("POST", "settings", change_settings),
+        ("POST", "oauth", change_oauth),
         ("POST", "freeze", freeze),
         ("POST", "reset", reset),
     )

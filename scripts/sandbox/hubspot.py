@@ -154,6 +154,14 @@ class HubSpotSandbox:
         """
         self._post("settings", **settings)
 
+    def oauth(self, **settings: Any) -> dict[str, Any]:
+        """Change the token endpoint; return `refreshes`, `refused`, every token it has `given`, and `refresh_token`.
+
+        `lifetime` in seconds, `rotation` ("none", "lenient", "strict"), `refresh_token`, `client_id`, `client_secret`;
+        `expire=True` ends all access tokens, `revoke=True` everything.
+        """
+        return self._post("oauth", **settings)
+
     def freeze(self, *, frozen: bool = True) -> None:
         """Leave every call unanswered until `freeze(frozen=False)`."""
         self._post("freeze", frozen=frozen)

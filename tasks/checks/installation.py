@@ -32,7 +32,7 @@ def run() -> Iterator[Line]:
         begin("database", partial(servers.database, process, ring, named)),
         begin("broker", partial(servers.broker, process)),
         begin("budget", partial(limits.counting, process)),
-        *(begin(name, partial(_connection, one)) for name, one in named.items()),
+        *(begin(name, partial(_connection, process, one)) for name, one in named.items()),
     ]
     for answer in answers:
         yield from answer()
@@ -66,14 +66,14 @@ def _keys(process: Assembly) -> tuple[KeyRing | None, list[Line]]:
     return ring, [Line("ok", "keys", "the master keys can be read")]
 
 
-def _connection(config: ConnectionConfig) -> list[Line]:
+def _connection(process: Assembly, config: ConnectionConfig) -> list[Line]:
     secrets = _secrets(config)
     unreadable = [Line("failed", config.name, f"{place}: {why}") for place, why in secrets.items() if why]
     if unreadable:
         return unreadable
     lines = [Line("ok", config.name, f"{count(len(secrets), 'secret')} can be read")] if secrets else []
     try:
-        doctor = registry.doctor(config)
+        doctor = registry.doctor(config, process.grants)
     except ConfigError as error:
         return [*lines, Line("failed", config.name, str(error), "Correct the connections file.")]
     for finding in doctor.check() if doctor else ():

@@ -48,7 +48,7 @@ def prepare() -> tuple[list[Prepared], list[Line]]:
     prepared, lines = [], []
     for name, (properties, patterns) in named.items():
         try:
-            installer = registry.installer(configs[name])
+            installer = registry.installer(configs[name], process.grants)
         except ConfigError as error:
             lines.append(Line("failed", name, str(error), "Correct the connections file."))
             continue

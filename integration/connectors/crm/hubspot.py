@@ -9,21 +9,18 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import SecretStr
-
 from integration.config import ConnectionConfig
 from integration.connectors.client import Call, CallRecord, Client, Limits, Reply
-from integration.connectors.crm import hubspot_check, hubspot_scopes
+from integration.connectors.crm import hubspot_check, hubspot_oauth, hubspot_scopes
 from integration.connectors.crm.hubspot_batches import ALWAYS_ASKED, Batch, contacts, found, normal
 from integration.connectors.crm.hubspot_consequences import NOT_HALVED
 from integration.connectors.crm.hubspot_errors import Problem, problems
 from integration.connectors.crm.hubspot_limits import RATES
 from integration.connectors.crm.hubspot_paths import PATHS, WRITES
 from integration.connectors.crm.hubspot_statuses import refusal
+from integration.connectors.tokens import bearer
 from integration.errors import (
     BatchRejected,
-    ConfigError,
-    ConnectionBroken,
     CoursewireError,
     Reason,
     Rejected,
@@ -31,7 +28,7 @@ from integration.errors import (
     UnknownOutcome,
 )
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
-from integration.ports import Capabilities, Finding
+from integration.ports import Capabilities, Finding, GrantStore
 
 CAPABILITIES = Capabilities(
     holds_contacts=True,
@@ -55,18 +52,18 @@ class HubSpot:
         config: ConnectionConfig,
         on_call: Callable[[CallRecord], None] | None = None,
         gate: Callable[[str], None] | None = None,
+        grants: Callable[[], GrantStore] | None = None,
         *,
         limits: Limits = Limits(),  # noqa: B008 - immutable
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Raises ConfigError where no token is named; the token itself is read with the first call."""
-        if "token" not in config.credentials:
-            raise ConfigError(
-                f"connections.{config.name}: hubspot needs credentials: {{token: {{env: HUBSPOT_TOKEN}}}}"
-            )
+        """`grants` leads to where OAuth tokens are kept.
+
+        Raises ConfigError where no credentials are named, or not all; they are read with the first call.
+        """
+        self._tokens = hubspot_oauth.source_of(config, grants, config.base_url or DEFAULT_URL)
         self._config = config
         self._clock = clock
-        self._token: SecretStr | None = None
         self._client = Client(
             config.base_url or DEFAULT_URL,
             connection=config.name,
@@ -191,39 +188,19 @@ class HubSpot:
         return reply
 
     def _raise_for(self, reply: Reply, *, writes: bool) -> None:
-        error = refusal(reply, writes=writes, now=self._clock(), timezone=self._config.options.timezone)
+        timezone, advice = self._config.options.timezone, self._tokens.advice
+        error = refusal(reply, writes=writes, now=self._clock(), timezone=timezone, token_advice=advice)
         if error is not None:
             raise error
 
     def _send(self, call: Call) -> Reply:
-        """Send `call`, and again if its token is refused and another one lies in its place by now."""
-        token = self._token or self._read_token()
-        self._token = token
-        reply = self._client.call(call, _bearer(token))
+        """Send `call`, and once more if its token is refused and there is another one."""
+        token = self._tokens.token()
+        reply = self._client.call(call, bearer(token))
         if reply.status != HTTPStatus.UNAUTHORIZED:
             return reply
-        fresh = self._read_token()
-        if fresh != token:
-            self._token = fresh
-            reply = self._client.call(call, _bearer(fresh))
-        return reply
-
-    def _read_token(self) -> SecretStr:
-        try:
-            token = self._config.credentials["token"].read()
-        except ConfigError as error:
-            raise ConnectionBroken(Reason.CREDENTIALS_REFUSED, str(error)) from None
-        text = token.get_secret_value()
-        if not (text.isascii() and text.isprintable()) or " " in text:
-            raise ConnectionBroken(
-                Reason.CREDENTIALS_REFUSED,
-                "what credentials.token points to is no token: it has blanks or more",
-            )
-        return token
-
-
-def _bearer(token: SecretStr) -> SecretStr:
-    return SecretStr(f"Bearer {token.get_secret_value()}")
+        fresh = self._tokens.renew(token)
+        return reply if fresh == token else self._client.call(call, bearer(fresh))
 
 
 def _require_at_most(size: int, records: Sequence[object]) -> None:

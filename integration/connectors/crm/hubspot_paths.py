@@ -54,6 +54,11 @@ PATHS: Final[Mapping[str, Mapping[Version, str]]] = {
         "2026-03": "/crm/limits/2026-03/custom-properties",
         "legacy": "/crm/v3/limits/custom-properties",
     },
+    "oauth.token": {
+        "2026-09": "/oauth/2026-09/token",
+        "2026-03": "/oauth/2026-03/token",
+        "legacy": "/oauth/v3/token",
+    },
     "custom_events.definition_get": {
         "2026-09": "/events/custom/2026-09/event-definitions/{eventName}",
         "2026-03": "/events/2026-03/event-definitions/{eventName}",

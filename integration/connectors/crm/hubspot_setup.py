@@ -4,7 +4,7 @@ One property a call, because then every answer is about that property: taken, th
 is compared and never changed, so that set-up may be killed, repeated, or run twice at once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from integration.connectors.crm.hubspot_definitions import (
 from integration.connectors.crm.hubspot_errors import problem
 from integration.connectors.crm.hubspot_scopes import CREATE, LIST, missing
 from integration.errors import CoursewireError, Reason, UnknownOutcome
-from integration.ports import Finding, Plan, Step, Taken, Wanted
+from integration.ports import Finding, GrantStore, Plan, Step, Taken, Wanted
 
 _CONTACTS: Final = "0-1"
 """The type of contacts in HubSpot's lists of limits."""
@@ -34,9 +34,9 @@ _AGAIN: Final = "run `coursewire check --apply` again; what is there already sta
 class Setup:
     """The set-up of one HubSpot account."""
 
-    def __init__(self, config: ConnectionConfig) -> None:
-        """Raises ConfigError where no token is named."""
-        self._crm = HubSpot(config)
+    def __init__(self, config: ConnectionConfig, grants: Callable[[], GrantStore] | None = None) -> None:
+        """Raises ConfigError where no credentials are named, or not all."""
+        self._crm = HubSpot(config, grants=grants)
 
     def plan(self, wanted: Sequence[Wanted]) -> Plan:
         """Compare what is wanted with what is there, by at most two reads; raises nothing.

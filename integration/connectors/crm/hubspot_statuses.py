@@ -9,10 +9,11 @@ from integration.connectors.crm.hubspot_errors import missing_scopes
 from integration.errors import ConnectionBroken, CoursewireError, Reason, RetryLater, UnknownOutcome
 
 
-def refusal(reply: Reply, *, writes: bool, now: datetime, timezone: str) -> CoursewireError | None:
+def refusal(reply: Reply, *, writes: bool, now: datetime, timezone: str, token_advice: str) -> CoursewireError | None:
     """Return what `reply` means for the whole batch, or None where its body decides record by record.
 
-    `timezone` is the account's: its daily limit ends at midnight there. Source: `hubspot_consequences`.
+    `timezone` is the account's: its daily limit ends at midnight there; `token_advice` says what to do about a token
+    that is refused. Source: `hubspot_consequences`.
     """
     if reply.ok:
         return None
@@ -20,15 +21,15 @@ def refusal(reply: Reply, *, writes: bool, now: datetime, timezone: str) -> Cour
     if line.then is Then.RECORDS:
         return None
     if line.then is Then.BROKEN:
-        return ConnectionBroken(line.reason, f"{line.words}: {_advice(line, reply)}")
+        return ConnectionBroken(line.reason, f"{line.words}: {_advice(line, reply, token_advice)}")
     kind = UnknownOutcome if line.then is Then.UNKNOWN and writes else RetryLater
     detail = f"{line.words} ({reply.status})"
     return kind(line.reason, detail, after=_pause(line, reply.retry_after, now, ZoneInfo(timezone)))
 
 
-def _advice(line: Answer, reply: Reply) -> str:
+def _advice(line: Answer, reply: Reply, token_advice: str) -> str:
     if line.reason is Reason.CREDENTIALS_REFUSED:
-        return "put a valid one where credentials.token points"
+        return token_advice
     return ", ".join(missing_scopes(reply.body)) or "not named; see its scopes and the account's tier"
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Identity, Index, SmallInteger, text
+from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
 from integration.storage.tables.base import NOW, Base, one_of
@@ -81,14 +82,17 @@ class IndexKey(Base):
 
 
 class Credential(Base):
-    """OAuth tokens, sealed; refreshed by one worker at a time."""
+    """OAuth tokens, sealed; refreshed by the one who holds the lease. `origin`: which app and seed they belong to."""
 
     __tablename__ = "credentials"
 
     connection: Mapped[str] = mapped_column(primary_key=True)
-    sealed: Mapped[bytes]
+    sealed: Mapped[bytes | None]
     expires_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    origin: Mapped[bytes | None]
+    lease: Mapped[Any | None] = mapped_column(UUID)
+    lease_until: Mapped[datetime | None]
 
 
 class Audit(Base):
