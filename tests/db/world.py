@@ -119,7 +119,7 @@ class World:
             patch.setattr(module, "this_process", lambda: self.current.assembly)
         patch.setattr(ringing, "publish", lambda _, name, arguments: self.bells.append((name, arguments)))
         patch.setattr(periodic, "_waiting_messages", lambda _queue: len(self.bells))
-        patch.setattr(registry, "contacts", lambda *_, gate, **__: Store(self, self.current, gate))
+        patch.setattr(registry, "contacts", lambda _config, _heard, gate, *_: Store(self, self.current, gate))
         real, able = registry.system_of, MemoryCrm.capabilities
         patch.setattr(registry, "system_of", lambda config: real(config)._replace(capabilities=able))
         patch.setattr(lease, "FRESH_SECONDS", -1.0)  # no real time passes here
