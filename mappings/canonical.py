@@ -29,3 +29,6 @@ CANONICAL: Final[Mapping[str, CanonicalField]] = MappingProxyType(
         "lms_last_synced_at": CanonicalField("datetime", "When the contact was last written."),
     }
 )
+
+LOOKED_UP_BY: Final = "lms_user_id"
+"""The field that contacts are looked up by, before the e-mail; its property holds unique values."""

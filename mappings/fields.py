@@ -47,7 +47,7 @@ class Projection:
     """`wanted`: property -> value ('' = empty). `passive`: goes along, and is never a reason to write.
 
     `rules` are the properties that are not always written, with the rule that says when; `theirs` the ones that the
-    CRM owns; `dropped` the ones whose value could not be made; `missing` the required fields that have none.
+    CRM owns; `dropped` the ones whose value could not be made.
     """
 
     wanted: Mapping[str, str]
@@ -55,7 +55,6 @@ class Projection:
     rules: Mapping[str, str] = field(default_factory=dict)
     theirs: frozenset[str] = frozenset()
     dropped: Mapping[str, Dropped] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
 
 
 def project(subject: Subject, rules: FieldRules, zone: ZoneInfo, now: datetime) -> Projection:
@@ -95,9 +94,9 @@ def fill(values: Canonical, rules: FieldRules, zone: ZoneInfo) -> Projection:
         if rule.required and not has_value:
             missing.append(rule.name)
     for name in theirs:  # a pattern of ours may meet the very name that somebody gave to the CRM
-        wanted.pop(name, None)
-        passive.pop(name, None)
-    return Projection(wanted, passive, conditions, frozenset(theirs), dropped, tuple(missing))
+        for filled in (wanted, passive, conditions, dropped):
+            filled.pop(name, None)
+    return Projection(wanted, passive, conditions, frozenset(theirs), dropped)
 
 
 def _fill(rule: FieldRule, value: Value, zone: ZoneInfo) -> str:

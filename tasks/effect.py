@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from math import ceil
 from zoneinfo import ZoneInfo
 
@@ -47,20 +48,20 @@ class Effect:
 
 
 def effects(db: Connection, config: Config, ring: KeyRing, old: RuleSet, new: RuleSet) -> Iterator[Effect]:
-    """Return what going from `old` to `new` does in each connection that holds contacts and is concerned."""
+    """Return what going from `old` to `new`, now, does in each connection that holds contacts and is concerned."""
     for name, connection in config.connections.items():
         capabilities = registry.system_of(connection).capabilities
         if capabilities.holds_contacts:
             was, becomes = (rules.field_rules(name, connection.system, CONTACT) for rules in (old, new))
             if set(was) != set(becomes):
-                found = _effect(db, connection, ring, was, becomes, new)
+                found = _effect(db, connection, ring, was, becomes, old.read_at)
                 found.writes = ceil(found.changed / capabilities.batch_size)
                 found.reads = found.writes if _must_look(was, becomes) else 0
                 yield found
 
 
 def _effect(
-    db: Connection, connection: ConnectionConfig, ring: KeyRing, was: FieldRules, becomes: FieldRules, new: RuleSet
+    db: Connection, connection: ConnectionConfig, ring: KeyRing, was: FieldRules, becomes: FieldRules, now: datetime
 ) -> Effect:
     """Project everybody by what differs, slice by slice."""
     found = Effect(connection.name)
@@ -81,7 +82,7 @@ def _effect(
             profile = person.profile
             subject = Subject(links, standings.get(person.id, []), person.attention, profile.email, profile.full_name)
             found.people += 1
-            values = canonical(subject, new.read_at)
+            values = canonical(subject, now)
             before, after = fill(values, old_part, zone), fill(values, new_part, zone)
             different = {name for name, value in after.wanted.items() if before.wanted.get(name) != value}
             different |= {name for name, value in fill(values, taken_over, zone).wanted.items() if value}

@@ -4,22 +4,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-import orjson
 from sqlalchemy import Connection
 
 from integration.config import Config
 from integration.connectors import registry
 from integration.delivery import ownership
+from integration.delivery.belief import Belief
 from integration.delivery.flush import CONTACT_KEY
 from integration.delivery.ownership import same_value
-from integration.errors import NeedsAttention, Reason
+from integration.errors import Reason
 from integration.model.contacts import Projected, Target
 from integration.observability.reasons import about
 from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, why_not
 from integration.pipeline import WRITE_CONTACT
 from integration.security import redact
 from integration.security.seal import KeyRing
-from integration.storage import connections, story, sync_state
+from integration.storage import connections, story
 from integration.storage.story import LeftOut, SyncRow, Try
 from tasks.names import PersonName
 from tasks.projection import Projector
@@ -120,13 +120,8 @@ class Holdings:
         return Projector(self.config, self.ring).contacts(self.db, connection, [person_id])
 
     def _there(self, row: SyncRow | None) -> Mapping[str, str] | None:
-        if row is None or row.remote_values is None:
-            return None
-        try:
-            values = orjson.loads(self.ring.open(row.remote_values, sync_state.remote_context(row.id)))
-        except NeedsAttention:
-            return None  # as for the flush, a lost key costs the values and not the person
-        return {name: value for name, value in values.items() if value is not None}  # None: a property left out
+        belief = Belief.opened(self.ring, row.id, row.remote_values) if row else None
+        return belief.known if belief else None
 
 
 def _line(row: SyncRow) -> Line:

@@ -14,6 +14,7 @@ from integration.security.seal import KeyRing
 from integration.storage import events, people
 from integration.storage.people import Person
 from mappings import store
+from mappings.canonical import LOOKED_UP_BY
 from mappings.fields import Subject, project
 from mappings.rules import FieldRules
 
@@ -70,6 +71,6 @@ class Projector:
 
 def _keys(person: Person, wanted: Mapping[str, str], rules: FieldRules) -> tuple[tuple[str, str], ...]:
     """Return what to find the contact by: our own id for the learner first, the e-mail second."""
-    places = [rule.property for rule in rules if rule.source == "lms_user_id" and rule.owner == "lms"]
+    places = [rule.property for rule in rules if rule.source == LOOKED_UP_BY and rule.owner == "lms"]
     keys = [(place, wanted[place]) for place in places if wanted.get(place)]
     return tuple([*keys, ("email", person.profile.email)] if person.profile.email else keys)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-import orjson
 import structlog
 
 from integration.delivery import ownership, policy
+from integration.delivery.belief import Belief
 from integration.delivery.settlement import Settlement
 from integration.errors import (
     BatchRejected,
@@ -30,7 +30,7 @@ from integration.errors import (
 from integration.model.contacts import Answer, ContactWrite, Failed, Fields, RemoteContact, Written
 from integration.ports import ContactStore
 from integration.security.seal import KeyRing
-from integration.storage import quarantine, sync_state
+from integration.storage import quarantine
 from integration.storage.sync_state import Claimed, Settled
 
 log = structlog.get_logger(__name__)
@@ -91,21 +91,17 @@ class Batch(Settlement):
         return False
 
     def _known_values(self, row: Claimed) -> Fields | None:
-        if row.remote_values is None:
+        belief = Belief.opened(self.ring, row.id, row.remote_values)
+        if belief is None:
             return None
-        try:
-            opened = self.ring.open(row.remote_values, sync_state.remote_context(row.id))
-        except NeedsAttention:
-            return None  # a lost key costs a read, not the row
-        values: dict[str, str | None] = orjson.loads(opened)
-        known = {f: v for f, v in values.items() if v is not None}
         # A property that was left out and is back may hold anything: read it. So may one that rules have just begun to
         # fill, where we would not write it whatever it holds.
-        back, rules = values.keys() - known.keys(), self.targets[row.person_id].rules
+        rules = self.targets[row.person_id].rules
         for name, value in self._wanted(row).items():
-            if name in back or (name not in known and (not value or ownership.hangs_on_theirs(name, rules))):
+            is_new = name not in belief.known
+            if name in belief.left_out or (is_new and (not value or ownership.hangs_on_theirs(name, rules))):
                 return None
-        return known
+        return belief.known
 
     def _wanted(self, row: Claimed) -> Fields:
         return {f: v for f, v in self.targets[row.person_id].wanted.items() if f not in self.left_out}
@@ -350,10 +346,4 @@ class Batch(Settlement):
             self._settle(row, Settled(row.id, "dead", answer.reason, detail), write.fields)
 
     def _sealed(self, row: Claimed, values: Fields) -> bytes:
-        wanted = self.targets[row.person_id].wanted
-        unknown = dict.fromkeys(self.left_out & wanted.keys())
-        kept = {f: v for f, v in values.items() if f in wanted} | unknown
-        return self.ring.seal(orjson.dumps(kept), sync_state.remote_context(row.id))
-
-    def _trace(self, row: Claimed) -> str:
-        return f"{row.id}-{self._version(row)}"
+        return Belief(values, self.left_out).sealed(self.ring, row.id, self.targets[row.person_id].wanted)

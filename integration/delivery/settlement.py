@@ -41,6 +41,9 @@ class Settlement:
             )
         )
 
+    def _trace(self, row: Claimed) -> str:
+        return f"{row.id}-{self._version(row)}"
+
     def _version(self, row: Claimed) -> int:
         target = self.targets.get(row.person_id)
         return target.version if target else row.wanted

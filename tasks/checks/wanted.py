@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from integration.ports import Wanted
+from mappings.canonical import LOOKED_UP_BY
 from mappings.rules import FieldRules
 
 KEY = "{key}"
-LOOKED_UP_BY = "lms_user_id"
-"""The canonical field that contacts are looked up by; see `tasks.projection`."""
 
 
 class Named(NamedTuple):

@@ -1,8 +1,8 @@
 """`coursewire rules`: policy as YAML against what is published - plan, publish, rollback, export, history, explain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from sqlalchemy import Connection
@@ -38,6 +38,15 @@ Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the connect
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Say why, for the history.")]
 
 
+class Planned(NamedTuple):
+    """A change of rules that was looked at: from what to what, entry by entry, and its effect in each connection."""
+
+    old: RuleSet
+    new: RuleSet
+    changes: list[Change]
+    effects: list[Effect]
+
+
 @app.command("plan")
 def plan(folder: Folder = None, *, offline: Offline = False, as_json: AsJson = False) -> None:
     """Show what publishing these rules would change, for how many people, and the calls that costs; changes nothing."""
@@ -45,16 +54,13 @@ def plan(folder: Folder = None, *, offline: Offline = False, as_json: AsJson = F
     with sentences():
         process = this_process()
         new = _load(process, folder)
-        with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
-            old = _active(db)
-            changes = diff(old, new)
-            found = list(effects(db, process.config, process.ring, old, _as_of(new, old)))
+        planned = _plan(process, lambda _: new)
         said = [] if offline else list(judgements(process, new))
     if as_json:
-        listed = [_for_programs(one) for one in changes]
-        say_json({"against": old.id, "changes": listed, "effects": found, "portals": said})
+        listed = [_for_programs(one) for one in planned.changes]
+        say_json({"against": planned.old.id, "changes": listed, "effects": planned.effects, "portals": said})
         return
-    _tell(old, changes, found, said)
+    _tell(planned, said)
 
 
 @app.command("publish")
@@ -64,17 +70,9 @@ def publish(folder: Folder = None, *, comment: Comment = "", offline: Offline = 
     with sentences():
         process = this_process()
         new = _load(process, folder)
-        with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
-            old = _active(db)
-            changes = diff(old, new)
-            found = list(effects(db, process.config, process.ring, old, _as_of(new, old)))
-        said = list(judgements(process, new)) if changes and not offline else []
-        _tell(old, changes, found, said)
-        if not changes:
-            raise typer.Exit
-        if not yes:
-            typer.confirm("Publish this?", abort=True)
-        _publish(process, new, comment or f"{count(len(changes), 'change')}", old.id)
+        planned = _plan(process, lambda _: new)
+        _tell(planned, list(judgements(process, new)) if planned.changes and not offline else [])
+        _publish(process, planned, comment or count(len(planned.changes), "change"), "Publish this?", yes=yes)
 
 
 @app.command("rollback")
@@ -91,23 +89,10 @@ def rollback(
     quiet()
     with sentences():
         process = this_process()
-        with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
-            old = _active(db)
-            wanted = number or store.before(db)
-            if wanted is None:
-                raise no("There is no rule set before this one.")
-            try:
-                new = store.version(db, wanted)
-            except LookupError as missing:
-                raise no(f"{missing}.") from None
-            changes = diff(old, new)
-            found = list(effects(db, process.config, process.ring, old, new))
-        _tell(old, changes, found)
-        if not changes:
-            raise typer.Exit
-        if not yes:
-            typer.confirm(f"Go back to rule set {wanted}?", abort=True)
-        _publish(process, new, comment or f"back to rule set {wanted}", old.id)
+        planned = _plan(process, lambda db: _earlier(db, number))
+        _tell(planned)
+        back_to = planned.new.id
+        _publish(process, planned, comment or f"back to rule set {back_to}", f"Go back to rule set {back_to}?", yes=yes)
 
 
 @app.command("export")
@@ -121,10 +106,7 @@ def export_rules(
     quiet()
     with sentences():
         with this_process().engine.begin() as db:
-            try:
-                rules = store.version(db, number) if number else _active(db)
-            except LookupError as missing:
-                raise no(f"{missing}.") from None
+            rules = _numbered(db, number) if number else _active(db)
         written = export.write(rules, folder, force=force)
     for path in written:
         say(f"{path}")
@@ -224,26 +206,47 @@ def _active(db: Connection) -> RuleSet:
         raise ConfigError(str(missing)) from None
 
 
-def _as_of(new: RuleSet, old: RuleSet) -> RuleSet:
-    """Return rules from files as of the moment the published ones were read, so that both see one time."""
-    return RuleSet(new.id, old.read_at, new.fields)
+def _numbered(db: Connection, number: int) -> RuleSet:
+    try:
+        return store.version(db, number)
+    except LookupError as missing:
+        raise no(f"{missing}.") from None
 
 
-def _publish(process: Assembly, rules: RuleSet, comment: str, expected: int) -> None:
+def _earlier(db: Connection, number: int | None) -> RuleSet:
+    wanted = number or store.before(db)
+    if wanted is None:
+        raise no("There is no rule set before this one.")
+    return _numbered(db, wanted)
+
+
+def _plan(process: Assembly, choose: Callable[[Connection], RuleSet]) -> Planned:
+    """Return what publishing the rules chosen would change, all of it as of one moment."""
+    with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
+        old, new = _active(db), choose(db)
+        return Planned(old, new, diff(old, new), list(effects(db, process.config, process.ring, old, new)))
+
+
+def _publish(process: Assembly, planned: Planned, comment: str, question: str, *, yes: bool) -> None:
+    """Ask, and publish; ends the command where nothing changes, or somebody else has published meanwhile."""
+    if not planned.changes:
+        raise typer.Exit
+    if not yes:
+        typer.confirm(question, abort=True)
     try:
         with process.engine.begin() as db:
-            made = store.publish(db, rules, author=actor(), comment=comment, expected=expected)
+            made = store.publish(db, planned.new, author=actor(), comment=comment, expected=planned.old.id)
             audit.append(db, actor=actor(), action="rules.publish", outcome="published", reference=f"rule_set:{made}")
     except LookupError as late:
         raise no(f"{late}; nothing was changed. Look at the plan again.") from None
     say(f"Rule set {made} is published. `coursewire rules history` tells when everybody was looked at by it.")
 
 
-def _tell(old: RuleSet, changes: list[Change], found: list[Effect], said: Sequence[Judgement] = ()) -> None:
-    if not changes:
-        say(f"Nothing changes: these are the rules of set {old.id}.")
+def _tell(planned: Planned, said: Sequence[Judgement] = ()) -> None:
+    if planned.changes:
+        _tell_changes(planned.old, planned.changes, planned.effects)
     else:
-        _tell_changes(old, changes, found)
+        say(f"Nothing changes: these are the rules of set {planned.old.id}.")
     for judgement in said:
         say(f"\n{judgement.connection}, asked for its properties")
         for what in judgement.missing:

@@ -70,6 +70,29 @@ def test_a_property_that_was_deleted_and_made_anew_is_written_to_everybody(world
     assert set(world.rows("SELECT status, not_before FROM sync_state")) == {("in_step", None)}
 
 
+def test_a_write_that_rests_on_old_knowledge_is_not_taken_for_a_look(world: World) -> None:
+    """Written between the return of a property and the next sweep, a person is still looked at for what was lost."""
+    for who in (1, 2):
+        tell(world, who, who=who, course="a")
+    world.answer_all()
+    world.crm.missing.add(LAST)
+    for contact in world.crm.contacts.values():
+        contact.fields[LAST] = ""
+    tell(world, 10, who=1, course="b")
+    world.answer_all()
+    world.crm.missing.clear()
+    world.clock.advance(quarantine.RETRY_SECONDS + 10)
+    tell(world, 20, who=1, course="c")  # its write finds the property there again
+    world.answer_all()
+    world.clock.advance(1)
+    certificate = {"id": "c", "product": "alpha", "expires_at": "2030-01-01T00:00:00Z"}
+    tell(world, 30, "certification.issued", who=2, course=None, certification=certificate)
+    world.answer_all()
+    assert sorted(one.fields[LAST] for one in world.crm.contacts.values()) == ["", "Course c"]
+    settle(world)
+    assert sorted(one.fields[LAST] for one in world.crm.contacts.values()) == ["Course a", "Course c"]
+
+
 def test_one_batch_may_hold_people_who_wait_and_people_who_do_not(world: World) -> None:
     """Who went without a property waits an hour, who met another one that is missing not at all: both are settled."""
     certificate = {"id": "c", "product": "alpha"}

@@ -18,6 +18,8 @@ from integration.observability import books
 from integration.pipeline import WRITE_CONTACT, Pipeline
 from integration.storage import connections, people, sync_state
 from integration.storage.sync_state import BACKFILL, LIVE, Want
+from mappings import store
+from mappings.rules import FieldRule, RuleSet
 from tests.db.conftest import Put, event
 from tests.db.memory_crm import TAMPERED
 from tests.db.test_pipeline import rows
@@ -163,6 +165,24 @@ def test_published_rules_count_from_the_next_transaction_on(world: World) -> Non
     assert contact.fields["latest_course"] == "Course b"
     assert contact.fields["last_course_completed"] == "Course a"
     assert world.rows("SELECT rule_set = (SELECT max(id) FROM rule_sets) FROM sync_state") == [(True,)]
+
+
+def test_published_rules_reach_whom_nothing_happens_to(world: World) -> None:
+    """The sweeper rolls a publish out; no news is needed."""
+    for who in range(3):
+        tell(world, who, who=who)
+    world.answer_all()
+    with world.look() as db, db.begin():
+        rules = store.active(db)
+        added = FieldRule("mail", "email", "work_mail", "string")
+        fields = {scope: {"contact": (*objects["contact"], added)} for scope, objects in rules.fields.items()}
+        store.publish(db, RuleSet(0, rules.read_at, fields), author="test", comment="one more")
+    for _ in range(2):
+        world.clock.advance(1)
+        world.sweep()
+        world.answer_all()
+    assert {bool(one.fields["work_mail"]) for one in world.crm.contacts.values()} == {True}
+    assert world.rows("SELECT rolled_out_at IS NOT NULL FROM rule_sets WHERE status = 'published'") == [(True,)]
 
 
 def test_no_call_is_made_inside_a_transaction(world: World) -> None:
