@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
 from integration.model.events import Kind, LearningEvent
+from integration.model.hints import ContactHint
 from integration.model.tokens import Grant, Held
 
 ANY_CALL = "any"
@@ -65,8 +66,11 @@ class Inbound(Protocol):
     def split(self, headers: Mapping[str, str], raw: bytes) -> list[Received]:
         """Return the events in a request, or raise Refused (400) where it is no request at all."""
 
-    def translate(self, payload: bytes) -> list[LearningEvent]:
-        """Return the canonical events of one payload; raises Ignored or Rejected, never anything else."""
+    def translate(self, payload: bytes) -> list[LearningEvent] | list[ContactHint]:
+        """Return the canonical events of one payload; raises Ignored or Rejected, never anything else.
+
+        An LMS tells what somebody learned, a CRM where to look.
+        """
 
 
 class ContactStore(Protocol):

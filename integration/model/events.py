@@ -54,11 +54,13 @@ class EventType(StrEnum):
 _RANKS = {member: place for place, member in enumerate(EventType)}
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """What was said once and does not change."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class Learner(_Frozen):
+class Learner(Frozen):
     """Who learned, as the LMS knows them. Personal: kept sealed, never logged."""
 
     lms_user_id: str | None = None
@@ -67,7 +69,7 @@ class Learner(_Frozen):
     employee_id: str | None = None
 
 
-class Subject(_Frozen):
+class Subject(Frozen):
     """What was learned: a course, a module, an assessment or a certification."""
 
     type: Literal["course", "module", "assessment", "certification"]
@@ -75,7 +77,7 @@ class Subject(_Frozen):
     name: str | None = None
 
 
-class LearningEvent(_Frozen):
+class LearningEvent(Frozen):
     """One thing that happened to one learner. `score` and `score_max` as given, `progress` in percent."""
 
     version: Literal[1] = 1
