@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 
 from integration import identity
 from integration.errors import CoursewireError, Reason
-from integration.identity import LEARNER, Sighting
-from integration.model.people import Profile
+from integration.identity import Sighting
+from integration.model.events import LearningEvent
+from integration.model.people import LEARNER, Profile
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import audit, inbox, parked, people, received, replays, story
@@ -167,7 +168,11 @@ def _learner(
         raise CannotDecide(f"Event {row.id} cannot be read, because its payload was purged. Use --ignore.")
     try:
         payload = ring.open(row.payload, inbox.payload_context(row.connection, row.request_id))
-        sightings = [Sighting.of(row.connection, event, row.received_at) for event in system.translate(payload)]
+        sightings = [
+            Sighting.of(row.connection, event, row.received_at)
+            for event in system.translate(payload)
+            if isinstance(event, LearningEvent)
+        ]
     except CoursewireError as error:
         raise CannotDecide(f"Event {row.id} cannot be read ({error}). Mend that, or use --ignore.") from None
     # A payload may hold several learners: the question is about the one that the event waits behind.
@@ -189,7 +194,7 @@ def _hold(db: Connection, question: Question) -> tuple[str, str]:
     """Let nobody else decide about this learner until the transaction ends."""
     if question.link is None:
         raise CannotDecide(f"Event {question.row.id} names no learner that could be linked.")
-    people.serialise(db, identity.lock_names(question.link, None))
+    people.serialise(db, people.lock_names(question.link, None))
     return question.link
 
 

@@ -5,7 +5,7 @@ e-mail change, never the completion. Within one LMS an e-mail that already belon
 its evidence; a decision releases everything that was parked behind it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -13,16 +13,14 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from integration.errors import NeedsAttention, Reason
+from integration.errors import Ignored, NeedsAttention, Reason
 from integration.model.events import LearningEvent, believable
-from integration.model.people import Profile, normalise_email
+from integration.model.people import LEARNER, Profile, normalise_email
 from integration.security import redact
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import people
+from integration.storage import people, tombstones
 from integration.storage.people import Person
-
-LEARNER = "learner"
-"""The object type of a link from an LMS's user id to a person."""
+from integration.storage.tombstones import Name, email_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class Identified:
     """What one batch found out: a person or the reason why not per sighting, and what that changed."""
 
     people: dict[int, Person] = field(default_factory=dict)
-    found: list[int | NeedsAttention] = field(default_factory=list)
+    found: list[int | NeedsAttention | Ignored] = field(default_factory=list)
     new_links: dict[tuple[str, str], int] = field(default_factory=dict)
     email_conflicts: set[int] = field(default_factory=set)
     readdressed: set[int] = field(default_factory=set)
@@ -76,24 +74,18 @@ def link_key(link: tuple[str, str]) -> bytes:
     return sha256("\0".join(("park", *link)).encode()).digest()
 
 
-def lock_names(link: tuple[str, str] | None, email: str | None) -> set[str]:
-    """Return what to hold while deciding about a learner, so that two decisions never cross."""
-    names = {f"learner\0{link[0]}\0{link[1]}"} if link else set()
-    return names | ({f"email\0{email}"} if email else set())
-
-
 def identify(db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys) -> Identified:
     """Find or create the person of each sighting and save what was learned about them.
 
     Holds the people concerned until the transaction ends, in an order that cannot deadlock. A sighting that cannot be
-    decided yields NeedsAttention in its place and changes nothing.
+    decided yields NeedsAttention in its place and changes nothing; so does Ignored for somebody who was erased.
     """
-    people.serialise(db, {name for s in sightings for name in lock_names(s.link, s.email)})
+    people.serialise(db, {name for s in sightings for name in people.lock_names(s.link, s.email)})
     decision = _Decision.load(db, sightings, ring, keys)
     for sighting in sightings:
         try:
             decision.result.found.append(decision.decide(sighting))
-        except NeedsAttention as undecided:
+        except (NeedsAttention, Ignored) as undecided:
             decision.result.found.append(undecided)
     result = decision.result
     people.save(db, result.people.values(), ring, keys)
@@ -107,6 +99,8 @@ class _Decision:
 
     links: dict[tuple[str, str], int]
     owners: dict[str, int]
+    aliases: set[str]
+    buried: set[Name]
     ids_at: dict[tuple[int, str], set[str]]
     spare_ids: list[int]
     result: Identified
@@ -114,7 +108,9 @@ class _Decision:
     @classmethod
     def load(cls, db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys) -> "_Decision":
         links = people.by_link(db, LEARNER, sorted({s.link for s in sightings if s.link}))
-        owners = people.by_email(db, sorted({s.email for s in sightings if s.email}), keys)
+        owning = people.owners(db, sorted({s.email for s in sightings if s.email}), keys)
+        owners = {email: owner.person_id for email, owner in owning.items()}
+        aliases = {email for email, owner in owning.items() if owner.is_alias}
         known = {*links.values(), *owners.values()}
         strangers = {s.link or s.email for s in sightings if s.link not in links}
         # Whoever is found by the LMS's own id need not be told apart from others of the same e-mail.
@@ -125,10 +121,16 @@ class _Decision:
                 ids_at.setdefault((person_id, connection), set()).add(external_id)
         loaded = people.load(db, known, ring, lock=True)
         # Now that they are held: somebody may have moved to another e-mail while we waited for them.
-        owners = {e: who for e, who in owners.items() if loaded[who].is_unreadable or loaded[who].profile.email == e}
+        owners = {
+            e: who
+            for e, who in owners.items()
+            if e in aliases or loaded[who].is_unreadable or loaded[who].profile.email == e
+        }
         return cls(
             links=links,
             owners=owners,
+            aliases=aliases,
+            buried=_buried(db, sightings, links, owners, keys),
             ids_at=ids_at,
             spare_ids=people.new_ids(db, len(strangers)),
             result=Identified(people=loaded),
@@ -136,6 +138,8 @@ class _Decision:
 
     def decide(self, sighting: Sighting) -> int:
         person_id = self.links.get(sighting.link) if sighting.link else None
+        if person_id is None and not self.buried.isdisjoint(_names(sighting)):
+            raise Ignored(Reason.ERASED)
         if person_id is None:
             person_id = self._by_email(sighting)
         person = self.result.people[person_id]
@@ -176,8 +180,10 @@ class _Decision:
         email = sighting.email
         if email is None:
             return
-        learned = person.profile.with_email(email, sighting.at)
         owner = self.owners.get(email)
+        if owner == person.id and email in self.aliases:
+            return  # theirs already, of another account: the two would take turns for ever
+        learned = person.profile.with_email(email, sighting.at)
         if owner not in (None, person.id) and learned.email == email:
             self.result.email_conflicts.add(person.id)
             self._mark(person, Reason.EMAIL_TAKEN.value)
@@ -202,6 +208,24 @@ class _Decision:
     def _replace(person: Person, profile: Profile) -> None:
         if profile is not person.profile:
             person.profile, person.is_changed = profile, True
+
+
+def _names(sighting: Sighting) -> set[Name]:
+    """Return what an erased person may have been known by, of this learner."""
+    names = {(LEARNER, *sighting.link)} if sighting.link else set()
+    return names | ({email_name(sighting.email)} if sighting.email else set())
+
+
+def _buried(
+    db: Connection,
+    sightings: Sequence[Sighting],
+    links: Mapping[tuple[str, str], int],
+    owners: Mapping[str, int],
+    keys: IndexKeys,
+) -> set[Name]:
+    """Return the names of strangers that have a tombstone; an address that is somebody's again is theirs."""
+    strangers = {name for s in sightings if s.link not in links for name in _names(s)}
+    return tombstones.buried(db, strangers - {email_name(email) for email in owners}, keys)
 
 
 def opened_keys(result: Identified, keys: IndexKeys) -> list[bytes]:

@@ -8,8 +8,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from uuid import UUID, uuid4
 
 import structlog
@@ -18,13 +19,16 @@ from sqlalchemy.exc import DBAPIError
 
 from integration import identity
 from integration.config import Config
-from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason, Rejected
+from integration.erasure import Eraser
+from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason, Rejected, RetryLater
+from integration.hints import Hints, Said
 from integration.identity import Sighting
-from integration.model.contacts import CONTACT
+from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.events import LearningEvent
+from integration.model.hints import ContactHint
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import audit, courses, events, inbox, people, sync_state
+from integration.storage import audit, courses, erasure, events, inbox, people, sync_state
 from integration.storage.base import AWAY, relax, single
 from integration.storage.courses import CourseSeen
 from integration.storage.events import Fact
@@ -33,28 +37,31 @@ from integration.storage.sync_state import BACKFILL, LIVE, Want
 
 log = structlog.get_logger(__name__)
 
-WRITE_CONTACT = "contact.upsert"
-"""The operation that brings a CRM contact in step with a person."""
-
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """An inbox row and the events its payload holds."""
+    """An inbox row, and what its payload holds: events of an LMS, or the hint of a CRM."""
 
     row: Claimed
-    events: tuple[LearningEvent, ...]
+    events: tuple[LearningEvent, ...] = ()
+    hint: ContactHint | None = None
+    has_erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What one batch led to: outcomes per row, systems to ring, parked rows that may go on."""
+    """What one batch led to: outcomes per row, systems to ring, parked rows that may go on.
+
+    `look_up_at` are systems in which contacts that nobody knows are to be looked at.
+    """
 
     outcomes: list[Settled]
     due_at: frozenset[str]
     released: list[tuple[int, str]]
+    look_up_at: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pipeline:
     """Everything a batch needs; built once per process by the composition root.
 
@@ -68,6 +75,11 @@ class Pipeline:
     keys: IndexKeys
     nightly: Callable[[str], datetime]
 
+    @cached_property
+    def hints(self) -> Hints:
+        """What a CRM says of its contacts."""
+        return Hints(self.engine, self.ring, self.keys, lambda: Eraser(self.engine, self.ring, self.keys, self.inbound))
+
     def sync(self, kind: str, ids: Sequence[int]) -> Recorded:
         """Take inbox rows of one kind all the way to what is due; return what that led to.
 
@@ -80,13 +92,15 @@ class Pipeline:
             return Recorded([], frozenset(), [])
         try:
             return self._work(claimed, lease)
-        except AWAY:
+        except (*AWAY, RetryLater):
             with suppress(DBAPIError), self.engine.begin() as db:
                 inbox.give_back(db, lease)
             raise
 
     def _work(self, claimed: list[Claimed], lease: UUID) -> Recorded:
         translated, settled = self._translate(claimed)
+        if erased := self.hints.reshape(_said(translated)):
+            translated = [replace(item, has_erased=item.row.id in erased) for item in translated]
         recorded = self._record(translated, settled, lease)
         log.info(
             "sync.done",
@@ -101,7 +115,7 @@ class Pipeline:
         translated, settled = [], []
         for row in claimed:
             try:
-                translated.append(Translated(row, self._events_of(row)))
+                translated.append(self._read(row))
             except CoursewireError as error:
                 settled.append(Settled(row.id, _state_after(error), error.reason, error.detail or None))
             except Exception:  # a connector's bug must not sink the batch, and must be seen
@@ -109,22 +123,32 @@ class Pipeline:
                 settled.append(Settled(row.id, "dead", Reason.INTERNAL_ERROR, "the connector could not read it"))
         return translated, settled
 
-    def _events_of(self, row: Claimed) -> tuple[LearningEvent, ...]:
+    def _read(self, row: Claimed) -> Translated:
         system = self.inbound.get(row.connection)
         if system is None:
             raise NeedsAttention(Reason.CONNECTION_REMOVED, "the connection is not in the connections file any more")
         if row.payload is None:
             raise Rejected(Reason.INTERNAL_ERROR, "the payload was purged")
         payload = self.ring.open(row.payload, inbox.payload_context(row.connection, row.request_id))
-        return tuple(system.translate(payload))
+        events, hint = [], None
+        for said in system.translate(payload):
+            if isinstance(said, ContactHint):
+                hint = said  # a CRM's connector puts one in each row
+            else:
+                events.append(said)
+        return Translated(row, tuple(events), hint)
 
     def _record(self, translated: list[Translated], settled: list[Settled], lease: UUID) -> Recorded:
         """Record a batch in one transaction; one that the database refuses is halved until the bad row is alone."""
         try:
             with self.engine.begin() as db:
                 relax(db)  # whatever follows from an event can be found again: the event itself is on the disk
-                outcomes, due_at, opened = self._apply(db, translated)
+                outcomes, due_at, opened = self._apply(db, [item for item in translated if item.hint is None])
+                heard = self.hints.apply(db, _said(translated), {i.row.id for i in translated if i.has_erased})
+                outcomes += heard.outcomes
                 inbox.settle(db, lease, [*settled, *outcomes])
+                if erased := [one.id for one in outcomes if one.reason is Reason.ERASED]:
+                    erasure.shred(db, [], erased)
                 # Only now: what waits may have been parked by this very batch.
                 released = inbox.release(db, opened)
         except AWAY:
@@ -143,7 +167,7 @@ class Pipeline:
             first = self._record(translated[:middle], settled, lease)
             second = self._record(translated[middle:], [], lease)
             return _joined(first, second)
-        return Recorded([*settled, *outcomes], due_at, released)
+        return Recorded([*settled, *outcomes], due_at | heard.due_at, released, frozenset(heard.look_up_at))
 
     def _apply(self, db: Connection, batch: Sequence[Translated]) -> tuple[list[Settled], frozenset[str], list[bytes]]:
         """Return an outcome per row, the systems where somebody is due now, and the park keys that were opened."""
@@ -210,7 +234,7 @@ class Pipeline:
         batch: Sequence[Translated],
         owners: Sequence[Translated],
         sightings: Sequence[Sighting],
-        found: Sequence[int | NeedsAttention],
+        found: Sequence[int | NeedsAttention | Ignored],
         news: set[int],
     ) -> list[Settled]:
         """Return one outcome per row: a row of several events is only done when none of them is parked."""
@@ -220,6 +244,8 @@ class Pipeline:
             if isinstance(person, NeedsAttention):
                 waits = tuple(identity.park_keys(sighting, self.keys))
                 outcomes[row_id] = Settled(row_id, "parked", person.reason, person.detail, park_keys=waits)
+            elif isinstance(person, Ignored):
+                outcomes.setdefault(row_id, Settled(row_id, "ignored", person.reason))
             elif row_id not in outcomes:
                 routed = any(sighting.event.type.flow in r.flows for r in self.config.routes_from(sighting.connection))
                 reason = Reason.APPLIED if person in news else Reason.DUPLICATE_FACT
@@ -256,4 +282,13 @@ def _counts(outcomes: Iterable[Settled]) -> dict[str, int]:
 
 
 def _joined(first: Recorded, second: Recorded) -> Recorded:
-    return Recorded(first.outcomes + second.outcomes, first.due_at | second.due_at, first.released + second.released)
+    return Recorded(
+        first.outcomes + second.outcomes,
+        first.due_at | second.due_at,
+        first.released + second.released,
+        first.look_up_at | second.look_up_at,
+    )
+
+
+def _said(batch: Iterable[Translated]) -> list[Said]:
+    return [Said(item.row.id, item.row.connection, item.hint) for item in batch if item.hint is not None]

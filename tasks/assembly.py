@@ -21,8 +21,10 @@ from integration.delivery.buckets import Buckets, address
 from integration.delivery.budget import Budget
 from integration.delivery.flush import Flusher
 from integration.delivery.limits import Limits
+from integration.delivery.lookup import Lookup
 from integration.errors import ConfigError
-from integration.pipeline import WRITE_CONTACT, Pipeline
+from integration.model.contacts import WRITE_CONTACT
+from integration.pipeline import Pipeline
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.settings import Settings
@@ -193,10 +195,29 @@ class Assembly:
                     operation=WRITE_CONTACT,
                     store=store,
                     ring=self.ring,
+                    keys=self.keys,
                     project=projector.contacts,
                     take_calls=log.take,
                     budget=budget,
                     places=BoundedSemaphore(places),
+                )
+        return made
+
+    @cached_property
+    def lookups(self) -> Mapping[str, Lookup]:
+        """What looks at contacts that a CRM's webhook named and nobody here stands for, by connection."""
+        made = {}
+        for (name, _), flusher in self.flushers.items():
+            if system := self.inbound.get(name):
+                made[name] = Lookup(
+                    engine=self.engine,
+                    connection=name,
+                    store=flusher.store,
+                    system=system,
+                    ring=self.ring,
+                    keys=self.keys,
+                    take_calls=flusher.take_calls,
+                    budget=flusher.budget,
                 )
         return made
 

@@ -99,16 +99,6 @@ def unfamiliar(before: Any, settings: Iterable[str]) -> list[str]:
     return found
 
 
-def mentions(body: bytes, value: str) -> bool:
-    """Say whether some field of a payload has this value, whatever its case; one that cannot be read may hold it."""
-    wanted = value.strip().casefold()
-    try:
-        fields = _leaves(lenient(body)).values()
-    except CannotCorrect:
-        return wanted.encode() in body.lower()
-    return any((_text(field) or "").strip().casefold() == wanted for field in fields)
-
-
 def masked(change: Change) -> Change:
     """Return a change with what may be personal made unrecognisable."""
     veil = redact.text if _IMPERSONAL.fullmatch(change.field) else _veil

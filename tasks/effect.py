@@ -11,9 +11,8 @@ from sqlalchemy import Connection
 
 from integration.config import Config, ConnectionConfig
 from integration.connectors import registry
-from integration.identity import LEARNER
-from integration.model.contacts import CONTACT
-from integration.pipeline import WRITE_CONTACT
+from integration.model.contacts import CONTACT, WRITE_CONTACT
+from integration.model.people import LEARNER
 from integration.security.seal import KeyRing
 from integration.storage import events, people
 from integration.storage.statement import execute

@@ -2,9 +2,11 @@
 
 from celery import shared_task
 
+from integration.delivery.lookup import LOOK_UP
 from integration.errors import Reason
+from integration.model.contacts import WRITE_CONTACT
 from integration.model.events import Kind
-from integration.pipeline import WRITE_CONTACT, Recorded
+from integration.pipeline import Recorded
 from tasks.assembly import this_process
 from tasks.ringing import ring_connections, ring_failed, ring_inbox
 
@@ -47,6 +49,9 @@ def flush(connection: str, operation: str) -> None:
 
 def drain(connection: str, operation: str) -> None:
     """Write what is due in one system, in this thread, and ring for what is left."""
+    if operation == LOOK_UP:
+        look_up(connection)
+        return
     flusher = this_process().flushers.get((connection, operation))
     if flusher is None:
         return
@@ -55,6 +60,13 @@ def drain(connection: str, operation: str) -> None:
         ring_connections([connection], operation, at_once=True)
     for reason, ids in flushed.dead.items():
         ring_failed("delivery.failed", ids, reason)
+
+
+def look_up(connection: str) -> None:
+    """Look at the contacts that hints named and nobody knows, in this thread; write whoever waited for one."""
+    lookup = this_process().lookups.get(connection)
+    if lookup is not None and lookup.run():
+        drain(connection, WRITE_CONTACT)
 
 
 class WorkFailed(Exception):
@@ -86,6 +98,7 @@ def after(recorded: Recorded) -> None:
             dead.setdefault(outcome.reason, []).append(outcome.id)
     for reason, ids in dead.items():
         ring_failed("sync.failed", ids, reason)
+    ring_connections(recorded.look_up_at, LOOK_UP)
     due = sorted(recorded.due_at)
     ring_connections(due[1:])
     if due:

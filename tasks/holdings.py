@@ -13,10 +13,9 @@ from integration.delivery.belief import Belief
 from integration.delivery.flush import CONTACT_KEY
 from integration.delivery.ownership import same_value
 from integration.errors import Reason
-from integration.model.contacts import Projected, Target
+from integration.model.contacts import WRITE_CONTACT, Projected, Target
 from integration.observability.reasons import about
 from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, why_not
-from integration.pipeline import WRITE_CONTACT
 from integration.security import redact
 from integration.security.seal import KeyRing
 from integration.storage import connections, story

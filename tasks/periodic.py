@@ -7,11 +7,11 @@ from amqp.exceptions import ChannelError
 from celery import shared_task
 from sqlalchemy import Connection
 
+from integration.delivery.lookup import LOOK_UP
 from integration.enqueue import IDS
 from integration.errors import Reason
-from integration.model.contacts import CONTACT
+from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.events import Kind
-from integration.pipeline import WRITE_CONTACT
 from integration.storage import audit, connections, inbox, outlook, people, quarantine, replays, sync_state
 from integration.storage.sync_state import BACKFILL, Want
 from mappings import store
@@ -62,10 +62,12 @@ def sweep() -> None:
         for (kind, size), rows in groupby(unrung, key=lambda row: (row.kind, row.max_batch)):
             ring_inbox([(row.id, Kind(kind)) for row in rows], size=size or IDS)
     with assembly.engine.begin() as db:
+        unseen = inbox.enriching(db)
         looks = {key: outlook.look(db, *key) for key in assembly.flushers}
     due = [key for key, look in looks.items() if look.may_call and look.lane is not None]
     for connection, operation in due:
         ring_connections([connection], operation)
+    ring_connections(unseen, LOOK_UP)
 
 
 @shared_task(name="periodic.chain")

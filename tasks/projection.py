@@ -1,17 +1,20 @@
 """From people to what a connection should hold of them: where facts and rules meet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import get_args
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from integration.config import Config, UnknownPerson
-from integration.identity import LEARNER
+from integration.errors import Reason
 from integration.model.contacts import CONTACT, Projected, Target
+from integration.model.people import LEARNER
 from integration.security.seal import KeyRing
-from integration.storage import events, people
+from integration.storage import events, loops, people
+from integration.storage.loops import Loop
 from integration.storage.people import Person
 from mappings import store
 from mappings.canonical import LOOKED_UP_BY
@@ -42,11 +45,14 @@ class Projector:
         found = {p.id: p for p in loaded.values() if not p.is_gone and not p.is_unreadable}
         names = people.linked(db, found, [LEARNER])
         standings = events.standings(db, found)
+        held = _by_person(loops.held(db, connection, found))
         targets = {}
         for person in found.values():
             links = [(source, external_id) for source, external_id, _ in names.get(person.id, [])]
             profile = person.profile
-            subject = Subject(links, standings.get(person.id, []), person.attention, profile.email, profile.full_name)
+            left = held.get(person.id, {})
+            attention = person.attention or (Reason.FIELD_LOOP.value if left else None)
+            subject = Subject(links, standings.get(person.id, []), attention, profile.email, profile.full_name)
             projection = project(subject, filled, zone, now)
             sources = {source for source, _ in links} | {standing.connection for standing in subject.standings}
             targets[person.id] = Target(
@@ -59,6 +65,7 @@ class Projector:
                 unknown_person=self._policy(sources, connection),
                 rules=projection.rules,
                 theirs=projection.theirs,
+                held=left,
                 dropped={name: f"{why.detail} ({why.reason})" for name, why in projection.dropped.items()},
             )
         return Projected(targets, rules.id, unreadable)
@@ -67,6 +74,13 @@ class Projector:
         """Return what the routes that brought this person say; the most permissive one where they differ."""
         said = [r.unknown_person for r in self.config.routes if r.target == target and r.source in sources]
         return max(said, key=_PERMISSIVE.__getitem__, default="hold")
+
+
+def _by_person(held: Iterable[Loop]) -> dict[int, dict[str, datetime]]:
+    found: dict[int, dict[str, datetime]] = {}
+    for one in held:
+        found.setdefault(one.person_id, {})[one.field] = one.held_until
+    return found
 
 
 def _keys(person: Person, wanted: Mapping[str, str], rules: FieldRules) -> tuple[tuple[str, str], ...]:

@@ -8,8 +8,8 @@ from kombu.exceptions import KombuError
 
 from integration.enqueue import IDS, batches
 from integration.errors import Reason
+from integration.model.contacts import WRITE_CONTACT
 from integration.model.events import Kind
-from integration.pipeline import WRITE_CONTACT
 from integration.storage import rings
 from integration.storage.base import single
 from tasks.assembly import this_process

@@ -5,12 +5,12 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from integration.errors import NeedsAttention
+from integration.security.mentions import mentions
 from integration.security.seal import KeyRing
 from integration.storage import audit, dead, inbox, received
 from integration.storage.dead import Chosen
 from integration.storage.received import Event
 from tasks.actor import actor
-from tasks.correction import mentions
 
 MOST = 20_000
 """Most events that are opened for one question; the newest ones."""
@@ -38,7 +38,7 @@ def about(db: Connection, ring: KeyRing, chosen: Chosen, value: str) -> Found:
             except NeedsAttention:
                 unreadable += 1
                 continue
-            if mentions(body, value):
+            if mentions(body, [value]):
                 ids.append(row.id)
         opened, before = opened + len(rows), rows[-1].id
     audit.append(db, actor=actor(), action="payload.search", outcome="asked", reference=f"opened:{opened}")

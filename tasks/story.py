@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from integration import identity
 from integration.config import Config
 from integration.errors import ConfigError, Reason
-from integration.identity import LEARNER
 from integration.model.contacts import CONTACT
+from integration.model.people import LEARNER
 from integration.observability.whynot import WhyNot
 from integration.security import redact
 from integration.security.seal import IndexKeys, KeyRing

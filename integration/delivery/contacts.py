@@ -14,9 +14,8 @@ from functools import partial
 
 import structlog
 
-from integration.delivery import ownership, policy
-from integration.delivery.belief import Belief
-from integration.delivery.settlement import Settlement
+from integration.delivery import policy
+from integration.delivery.comparison import Comparison
 from integration.errors import (
     BatchRejected,
     ConnectionBroken,
@@ -29,8 +28,6 @@ from integration.errors import (
 )
 from integration.model.contacts import Answer, ContactWrite, Failed, Fields, RemoteContact, Written
 from integration.ports import ContactStore
-from integration.security.seal import KeyRing
-from integration.storage import quarantine
 from integration.storage.sync_state import Claimed, Settled
 
 log = structlog.get_logger(__name__)
@@ -40,27 +37,26 @@ Owners = Callable[[Sequence[str]], Mapping[str, int]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Batch(Settlement):
+class Batch(Comparison):
     """One claimed batch on its way; each step moves rows from open to `settled`.
 
-    `left_out` are properties not to be written, `retried` ones that were left out until now, `dead_keys` ones that
-    contacts cannot be found by, `believed` the rows that were compared with what we knew, without a look. Before each
-    call `hold` is asked whether the rows are still ours.
+    `retried` are properties that were left out until now, `dead_keys` ones that contacts cannot be found by. `moved`
+    are ids that turned out to lead to another contact, `rewritten` properties that somebody had put back since we
+    wrote them. Before each call `hold` is asked whether the rows are still ours.
     """
 
     store: ContactStore
-    ring: KeyRing
     owners: Owners
-    left_out: frozenset[str] = frozenset()
     retried: frozenset[str] = frozenset()
     dead_keys: frozenset[str] = frozenset()
     unreadable: frozenset[int] = frozenset()
     rule_set: int | None = None
-    believed: set[int] = field(default_factory=set)
     links: dict[str, int] = field(default_factory=dict)
     refused_fields: set[str] = field(default_factory=set)
     accepted_fields: set[str] = field(default_factory=set)
     refused_keys: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
+    rewritten: list[tuple[int, str]] = field(default_factory=list)
     calls: int = 0
     hold: Callable[[], bool] = lambda: True
 
@@ -89,42 +85,6 @@ class Batch(Settlement):
             return False
         self._settle(row, Settled(row.id, "in_step", Reason.UNCHANGED, written=row.wanted), was_sent=False)
         return False
-
-    def _known_values(self, row: Claimed) -> Fields | None:
-        belief = Belief.opened(self.ring, row.id, row.remote_values)
-        if belief is None:
-            return None
-        # A property that was left out and is back may hold anything: read it. So may one that rules have just begun to
-        # fill, where we would not write it whatever it holds.
-        rules = self.targets[row.person_id].rules
-        for name, value in self._wanted(row).items():
-            is_new = name not in belief.known
-            if name in belief.left_out or (is_new and (not value or ownership.hangs_on_theirs(name, rules))):
-                return None
-        return belief.known
-
-    def _wanted(self, row: Claimed) -> Fields:
-        return {f: v for f, v in self.targets[row.person_id].wanted.items() if f not in self.left_out}
-
-    def _changes(self, row: Claimed, known: Fields) -> dict[str, str]:
-        return ownership.changes(self._wanted(row), known, self.targets[row.person_id].rules)
-
-    def _must_look(self, row: Claimed, known: Fields) -> bool:
-        rules = self.targets[row.person_id].rules
-        return bool(rules) and ownership.must_look(self._changes(row, known), rules)
-
-    def _unconditional(self, row: Claimed) -> Fields:
-        """Return what a new contact gets at once: what is written under a condition waits until it can be seen."""
-        rules = self.targets[row.person_id].rules
-        return {f: v for f, v in self._wanted(row).items() if v and not ownership.hangs_on_theirs(f, rules)}
-
-    def _until_complete(self, row: Claimed) -> float | None:
-        """Return when a person who went without a property is looked at again; None where nothing is missing."""
-        wanted = self.targets[row.person_id].wanted
-        return None if self.left_out.isdisjoint(wanted) else quarantine.RETRY_SECONDS
-
-    def _passive(self, row: Claimed) -> Fields:
-        return {f: v for f, v in self.targets[row.person_id].passive.items() if f not in self.left_out}
 
     def _compare(
         self,
@@ -176,7 +136,12 @@ class Batch(Settlement):
             if row.id not in found:
                 continue
             contact = found[row.id]
-            if taken.get(contact.id, row.person_id) != row.person_id:
+            holder = self.links.get(contact.id, taken.get(contact.id, row.person_id))
+            if holder != row.person_id and row.remote_id in self.moved:
+                # The two were merged over there: they become one here, and are written once (rule 17).
+                later = Settled(row.id, "due", Reason.CONTACT_MERGED, after=1.0, attempt_counts=False)
+                self._settle(row, later, was_sent=False)
+            elif holder != row.person_id:
                 self._park(row, Reason.CONTACT_SHARED, f"contact {contact.id} already stands for another person")
             else:
                 self._compare(row, contact.id, contact.fields, changes, seen=True)
@@ -206,6 +171,8 @@ class Batch(Settlement):
         try:
             for value, contact in self.store.read(by, list(asked), fields).items():
                 found[asked[value].id] = contact
+                if by is None and contact.id != value:
+                    self.moved[value] = contact.id
         except (BatchRejected, Rejected) as error:
             others = any(key[0] != by for row in asked.values() for key in self._keys(row))
             if isinstance(error, Rejected) and by is not None and others:
@@ -230,7 +197,9 @@ class Batch(Settlement):
     def _is_wanted(self, row: Claimed) -> bool:
         """Settle a person the CRM does not know by the route's policy; say whether to create them."""
         target = self.targets[row.person_id]
-        if target.unknown_person == "ignore":
+        if row.remote_id and row.remote_id not in self.moved and target.deleted_contact == "hold":
+            self._park(row, Reason.CONTACT_DELETED, f"contact {row.remote_id} was deleted")
+        elif target.unknown_person == "ignore":
             ignored = Settled(row.id, "in_step", Reason.PERSON_IGNORED, written=target.version, forget=True)
             self._settle(row, ignored, was_sent=False)
         elif target.unknown_person == "hold":
@@ -303,6 +272,7 @@ class Batch(Settlement):
     def _take(self, row: Claimed, write: ContactWrite, answer: Answer, known: Fields, remote_id: str | None) -> None:
         if isinstance(answer, Written):
             self.accepted_fields.update(write.fields)
+            self.rewritten += [(row.person_id, name) for name in self._put_back(row, write.fields, known)]
             if self.links.setdefault(answer.id, row.person_id) != row.person_id:
                 self._park(row, Reason.CONTACT_SHARED, f"contact {answer.id} already stands for another person")
                 return
@@ -335,7 +305,8 @@ class Batch(Settlement):
             without = Settled(row.id, "due", answer.reason, detail, after=0.0, attempt_counts=False)
             self._settle(row, without, write.fields)
         elif answer.reason is Reason.CONTACT_GONE:
-            self._retry(row, Settled(row.id, "waiting", answer.reason, detail, after=0.0, forget=True), write.fields)
+            gone = Settled(row.id, "waiting", answer.reason, detail, after=0.0, forget=True, remote_id=remote_id)
+            self._retry(row, gone, write.fields)
         elif answer.reason is Reason.CONFLICT and remote_id is None:
             # Somebody created it between our look-up and our write: adopt theirs.
             theirs = Settled(row.id, "waiting", answer.reason, detail, forget=True, remote_id=answer.existing_id)
@@ -344,6 +315,3 @@ class Batch(Settlement):
             self._park(row, answer.reason, detail or "a unique value belongs to another contact")
         else:
             self._settle(row, Settled(row.id, "dead", answer.reason, detail), write.fields)
-
-    def _sealed(self, row: Claimed, values: Fields) -> bytes:
-        return Belief(values, self.left_out).sealed(self.ring, row.id, self.targets[row.person_id].wanted)

@@ -6,6 +6,7 @@ and waits for company: people of whom more is on its way would be written twice,
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -16,16 +17,28 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy import Connection, Engine
 
-from integration.delivery import policy
+from integration import merging
+from integration.delivery import policy, trouble
 from integration.delivery.budget import Budget
 from integration.delivery.contacts import Batch
 from integration.delivery.lease import Lease
-from integration.errors import ConnectionBroken, CoursewireError, Reason
+from integration.errors import Reason, RetryLater
 from integration.model.contacts import CONTACT, Projected
 from integration.observability import logs
 from integration.ports import ContactStore
-from integration.security.seal import KeyRing
-from integration.storage import attempts, breakers, calls, connections, outlook, people, quarantine, rings, sync_state
+from integration.security.seal import IndexKeys, KeyRing
+from integration.storage import (
+    attempts,
+    breakers,
+    calls,
+    connections,
+    loops,
+    outlook,
+    people,
+    quarantine,
+    rings,
+    sync_state,
+)
 from integration.storage.base import AWAY, single, snapshot
 from integration.storage.calls import Call
 from integration.storage.outlook import Outlook
@@ -35,9 +48,6 @@ log = structlog.get_logger(__name__)
 
 CONTACT_KEY = "contact.key"
 """What a property is left out as that contacts cannot be found by; one that cannot be written: CONTACT."""
-
-OUR_OWN_PACE = frozenset({Reason.BUDGET_SPENT, Reason.LEASE_EXPIRED})
-"""Trouble that says nothing about the other side."""
 
 Project = Callable[[Connection, str, Sequence[int]], Projected]
 """Say what a connection should hold of these people, as one transaction sees them."""
@@ -66,6 +76,7 @@ class Flusher:
     operation: str
     store: ContactStore
     ring: KeyRing
+    keys: IndexKeys
     project: Project
     take_calls: Callable[[], list[Call]]
     budget: Budget
@@ -194,6 +205,7 @@ class Flusher:
         self.budget.give_back()
         made = self.take_calls()
         self._settle_in_time(lambda: self._settle(batch, rows, lease, started, now, made))
+        self._follow(batch.moved)
         flushed.batches += 1
         flushed.settled += len(batch.settled)
         for outcome in batch.settled.values():
@@ -211,6 +223,13 @@ class Flusher:
                 if time.monotonic() > ends:
                     raise
             time.sleep(policy.SETTLE_PAUSE)
+
+    def _follow(self, moved: Mapping[str, str]) -> None:
+        """Follow the merges that reads have shown; what fails is shown again by the next read."""
+        for new_id in sorted(set(moved.values())):
+            old_ids = [old for old, new in moved.items() if new == new_id]
+            with suppress(RetryLater):
+                merging.follow(self.engine, self.connection, new_id, old_ids, self.ring, self.keys)
 
     def _written(self, rows: Sequence[Claimed], lease: Lease, now: Outlook) -> Batch:
         """Project and write a batch; whatever goes wrong, every row has an outcome."""
@@ -270,13 +289,16 @@ class Flusher:
             people.link(db, CONTACT, _new_links(self.connection, batch.links, rows))
             calls.add(db, self.connection, made)
             new_refusals = self._note_fields(db, batch)
+            in_loop = loops.count(db, self.connection, batch.rewritten)
             if batch.trouble is not None:
-                self._note_trouble(db, batch.trouble)
+                trouble.note(db, self.connection, self.operation, batch.trouble)
             elif batch.calls and not now.is_clear:
                 connections.heal(db, self.connection)
                 breakers.succeed(db, self.connection, self.operation)
         for name in new_refusals:
             log.warning("field.quarantined", connection=self.connection, field=name)
+        for person_id, name in in_loop:
+            log.warning("field.loop", connection=self.connection, person=person_id, field=name)
         log.info(
             "flush.settled",
             connection=self.connection,
@@ -299,26 +321,6 @@ class Flusher:
         if batch.accepted_fields & batch.retried:
             quarantine.accept(db, self.connection, CONTACT, batch.accepted_fields & batch.retried)
         return fresh
-
-    def _note_trouble(self, db: Connection, trouble: CoursewireError) -> None:
-        if trouble.reason in OUR_OWN_PACE:
-            return
-        if isinstance(trouble, ConnectionBroken):
-            connections.break_off(db, self.connection, trouble.reason)
-            log.error("connection.broken", connection=self.connection, reason=trouble.reason.value)
-            return
-        asked = getattr(trouble, "after", None)
-        if asked is not None:
-            # A wait that was asked for is good manners between two systems, and no failure of either.
-            seconds = policy.as_asked(asked)
-            connections.pause(db, self.connection, seconds, trouble.reason)
-            log.warning(
-                "connection.paused", connection=self.connection, reason=trouble.reason.value, seconds=round(seconds, 3)
-            )
-            return
-        failures = breakers.fail(db, self.connection, self.operation, trouble.reason, policy.rests())
-        event = "breaker.opened" if failures >= breakers.TRIP else "breaker.failed"
-        log.warning(event, connection=self.connection, reason=trouble.reason.value, failures=failures)
 
 
 def _new_links(connection: str, links: Mapping[str, int], rows: Sequence[Claimed]) -> dict[tuple[str, str], int]:

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from integration.errors import Reason
 
 CONTACT = "contact"
 """The object type of a contact, in links, sync state and rules."""
+
+WRITE_CONTACT = "contact.upsert"
+"""The operation that brings a CRM contact in step with a person."""
 
 Fields = Mapping[str, str]
 
@@ -63,7 +67,8 @@ class Target:
     by, in order; `create_by` is the one to create it by, None where it cannot be created. `passive` goes along with
     a real change. `unknown_person` says what becomes of somebody the CRM does not know. `rules` names the properties
     that are written under a condition (`delivery.ownership`), `theirs` the ones that the CRM owns, and `dropped` why
-    a property gets no value.
+    a property gets no value. `held` are left to the CRM until a time, because somebody puts them back again and again.
+    `deleted_contact` says what becomes of somebody whose contact was deleted there.
     """
 
     person_id: int
@@ -76,6 +81,8 @@ class Target:
     rules: Mapping[str, str] = field(default_factory=dict)
     theirs: frozenset[str] = frozenset()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    held: Mapping[str, datetime] = field(default_factory=dict)
+    deleted_contact: Literal["hold", "recreate"] = "hold"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ import orjson
 
 from integration.model.events import Learner
 
+LEARNER = "learner"
+"""The object type of a link from an LMS's user id to a person."""
+
 _EMAIL = re.compile(r"[^\s@\x00-\x20]+@[^\s@.\x00-\x20]+(?:\.[^\s@.\x00-\x20]+)+")
 _MAX_EMAIL = 254
 

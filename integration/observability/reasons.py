@@ -134,6 +134,18 @@ WORDS: dict[Reason, Words] = {
         "`coursewire parked release --reason seal_key_missing`.",
     ),
     Reason.IGNORED_BY_DECISION: Words("A person decided that this event is not to be applied.", _NOTHING),
+    Reason.ECHO: Words("The CRM said what we believe of the contact: most often our own write.", _NOTHING),
+    Reason.OLD_NEWS: Words("The CRM said what happened before we last looked at the contact.", _NOTHING),
+    Reason.NOT_MAPPED: Words(
+        "The CRM said that a property changed which no rule fills, or of a contact that is not written.",
+        "Nothing to do; subscribe to fewer properties there to save the traffic.",
+    ),
+    Reason.UNKNOWN_CONTACT: Words(
+        "The CRM said something of a contact that stands for nobody here, and nobody waits for one.", _NOTHING
+    ),
+    Reason.ERASED: Words(
+        "The event is about a person who was erased, so it was not applied and its payload was dropped.", _NOTHING
+    ),
     # --- what became of a person's fields in one system
     Reason.WRITTEN: Words("The fields were written.", _NOTHING),
     Reason.UNCHANGED: Words("The system held these values already, so no call was spent.", _NOTHING),
@@ -158,6 +170,20 @@ WORDS: dict[Reason, Words] = {
     Reason.CONTACT_GONE: Words("The contact was deleted on the other side; it is looked for anew.", _BY_ITSELF),
     Reason.CONTACT_MERGED: Words(
         "The contact was merged into another one on the other side; it is read anew.", _BY_ITSELF
+    ),
+    Reason.CONTACT_DELETED: Words(
+        "The contact was deleted on the other side, and contacts that were deleted stay so.",
+        "Restore it there, or create another one with this person's e-mail: it is found by itself, or at once with "
+        "`coursewire parked resolve ID`.",
+    ),
+    Reason.PERSON_MERGED: Words(
+        "The person became one with another, because the system merged their contacts; nothing is due for them.",
+        _NOTHING,
+    ),
+    Reason.FIELD_LOOP: Words(
+        "Somebody over there put a property back each time it was written, so it is left alone for a day.",
+        "Look at the contact's history for who changes it, mostly a workflow; switch that off, or let the CRM own the "
+        "property in the field rules.",
     ),
     Reason.CONFLICT: Words(
         "A value that must be unique belongs to another contact.",

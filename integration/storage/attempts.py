@@ -25,7 +25,8 @@ WITH tries AS MATERIALIZED (
     FROM tries
 )
 INSERT INTO audit (actor, action, connection, subject_type, subject_id, fields, outcome, reference)
-SELECT %(actor)s, %(action)s, %(connection)s, 'person', person_id, fields, reason, remote_id FROM tries WHERE sent
+SELECT %(actor)s, %(action)s, %(connection)s, 'person', person_id, fields, reason, 'sync_state:' || subject_id
+FROM tries WHERE sent
 """
 
 

@@ -20,6 +20,9 @@ LEASE_SECONDS = 15
 """Far above what a batch of SQL takes; a batch that is still claimed after it has lost its worker. One that is late all
 the same finds its rows fenced off, and its facts appended once."""
 
+ENRICHING_SECONDS = 60
+"""Above what one read may take, its wait for the budget included."""
+
 DEATHS_ALONE = 3
 """A row that ended three workers while it was claimed alone is quarantined (rule 20)."""
 
@@ -106,6 +109,23 @@ SET status = CASE WHEN claimed_with = 1 AND deaths + 1 >= %(deaths)s THEN 'dead'
 WHERE id IN (SELECT id FROM inbox WHERE status = 'claimed' AND lease_until < now()
              ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
 RETURNING id, status
+"""
+
+# Hints that wait for a look at their contact. Nothing else is done about them, so a lease that ended frees them.
+_CLAIM_ENRICHING = """
+UPDATE inbox i SET lease = %(lease)s, lease_until = now() + %(seconds)s * interval '1 second'
+FROM (SELECT id FROM inbox WHERE status = 'enriching' AND connection = %(connection)s
+      AND (lease IS NULL OR lease_until < now()) ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS picked
+WHERE i.id = picked.id
+RETURNING i.id, i.connection, i.key, i.payload, i.origin, i.received_at, i.request_id
+"""
+
+_GIVE_BACK_ENRICHING = (
+    "UPDATE inbox SET lease = NULL, lease_until = NULL WHERE status = 'enriching' AND lease = %(lease)s"
+)
+
+_ENRICHING = """
+SELECT DISTINCT connection FROM inbox WHERE status = 'enriching' AND (lease IS NULL OR lease_until < now())
 """
 
 _UNRUNG = """
@@ -197,6 +217,22 @@ def settle(db: Connection, lease: UUID, outcomes: Iterable[Settled]) -> int:
 def give_back(db: Connection, lease: UUID) -> None:
     """Return what this lease holds, attempt included: the fault was ours or the database's."""
     execute(db, _GIVE_BACK, {"lease": lease})
+
+
+def claim_enriching(db: Connection, connection: str, lease: UUID, *, limit: int) -> list[Claimed]:
+    """Claim the oldest hints of a connection that wait for a look at their contact."""
+    values = {"connection": connection, "lease": lease, "limit": limit, "seconds": ENRICHING_SECONDS}
+    return sorted(Claimed(*row) for row in execute(db, _CLAIM_ENRICHING, values).all())
+
+
+def give_back_enriching(db: Connection, lease: UUID) -> None:
+    """Leave what this lease holds for the next look."""
+    execute(db, _GIVE_BACK_ENRICHING, {"lease": lease})
+
+
+def enriching(db: Connection) -> list[str]:
+    """Return the connections in which contacts wait to be looked at."""
+    return [row.connection for row in execute(db, _ENRICHING)]
 
 
 def release(db: Connection, park_keys: Sequence[bytes]) -> list[tuple[int, str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row
 
@@ -22,7 +22,11 @@ FROM links l JOIN unnest(%(connection)s::text[], %(external_id)s::text[]) AS t(c
      ON l.connection = t.connection AND l.object_type = %(object_type)s AND l.external_id = t.external_id
 """
 
-_BY_EMAIL = "SELECT id, email_key FROM people WHERE email_key = ANY(%(keys)s::bytea[])"
+# Somebody who became one with another is known by both addresses.
+_BY_EMAIL = """
+SELECT coalesce(merged_into, id) AS id, email_key, merged_into IS NOT NULL AS is_alias FROM people
+WHERE email_key = ANY(%(keys)s::bytea[])
+"""
 
 _LINKED = """
 SELECT object_id, connection, external_id, object_type FROM links
@@ -58,7 +62,7 @@ ON CONFLICT (connection, object_type, external_id) DO NOTHING
 
 _BUMP = """
 UPDATE people p
-SET version = version + 1,
+SET version = greatest(version + 1, %(at_least)s),
     next_transition_at = (SELECT min(e.expires_at) FROM events e
                           WHERE e.person_id = p.id AND e.expires_at > now())
 WHERE id = ANY(%(ids)s::bigint[])
@@ -97,6 +101,12 @@ def serialise(db: Connection, names: Iterable[str]) -> None:
     execute(db, _SERIALISE, {"keys": keys})
 
 
+def lock_names(link: tuple[str, str] | None, email: str | None) -> set[str]:
+    """Return what to hold while deciding about a learner, so that two decisions never cross."""
+    names = {f"learner\0{link[0]}\0{link[1]}"} if link else set()
+    return names | ({f"email\0{email}"} if email else set())
+
+
 def by_link(db: Connection, object_type: str, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Return our id for each (connection, external id) that is linked."""
     values = {
@@ -107,13 +117,25 @@ def by_link(db: Connection, object_type: str, names: Sequence[tuple[str, str]]) 
     return {(row.connection, row.external_id): row.object_id for row in execute(db, _BY_LINK, values).all()}
 
 
-def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str, int]:
-    """Return the person each of these normalised addresses belongs to."""
+class Owner(NamedTuple):
+    """Whose an address is; `is_alias`: it was that of somebody who became one with them."""
+
+    person_id: int
+    is_alias: bool
+
+
+def owners(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str, Owner]:
+    """Return whose each of these normalised addresses is."""
     candidates = {key: email for email in emails for key in keys.candidates("email", email)}
     if not candidates:
         return {}
     rows = execute(db, _BY_EMAIL, {"keys": sorted(candidates)}).all()
-    return {candidates[bytes(row.email_key)]: row.id for row in rows}
+    return {candidates[bytes(row.email_key)]: Owner(row.id, row.is_alias) for row in rows}
+
+
+def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str, int]:
+    """Return the person each of these normalised addresses belongs to."""
+    return {email: owner.person_id for email, owner in owners(db, emails, keys).items()}
 
 
 def linked(db: Connection, ids: Iterable[int], object_types: Sequence[str]) -> dict[int, list[tuple[str, str, str]]]:
@@ -168,9 +190,12 @@ def link(db: Connection, object_type: str, names: Mapping[tuple[str, str], int])
     execute(db, _LINK, values)
 
 
-def bump(db: Connection, ids: Iterable[int]) -> None:
-    """Count a change of these people, whose rows the caller holds; look up their next expiry on the way."""
-    execute(db, _BUMP, {"ids": sorted(set(ids))})
+def bump(db: Connection, ids: Iterable[int], *, at_least: int = 0) -> None:
+    """Count a change of these people, whose rows the caller holds; look up their next expiry on the way.
+
+    `at_least` is the version that they then have, or more.
+    """
+    execute(db, _BUMP, {"ids": sorted(set(ids)), "at_least": at_least})
 
 
 def due_transitions(db: Connection, *, limit: int) -> list[int]:

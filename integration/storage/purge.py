@@ -59,6 +59,13 @@ DELETE FROM runs WHERE (job, scheduled_for) IN (
     LIMIT %(rows)s)
 """
 
+# Counts of what is over, one way or the other.
+_LOOPS = """
+DELETE FROM loops WHERE (connection, person_id, field) IN (
+    SELECT connection, person_id, field FROM loops
+    WHERE greatest(held_until, since) < now() - interval '1 day' LIMIT %(rows)s)
+"""
+
 # A worker that ends as it should takes its row along; these were killed.
 _HEARTBEATS = "DELETE FROM heartbeats WHERE greatest(started_at, sent_at, heard_at) < now() - interval '1 day'"
 
@@ -68,6 +75,7 @@ _SLICES = {
     "api_calls": _CALLS,
     "replays": _REPLAYS,
     "runs": _RUNS,
+    "loops": _LOOPS,
     "heartbeats": _HEARTBEATS,
 }
 

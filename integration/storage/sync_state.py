@@ -65,7 +65,7 @@ SET status = 'sending', lease = %(lease)s, lease_until = now() + %(seconds)s * i
     attempts = attempts + 1, claimed_with = (SELECT count(*) FROM picked), claimed_at = now()
 FROM picked WHERE s.id = picked.id
 RETURNING s.id, s.subject_id, s.wanted, s.written, s.attempts, s.lane, s.remote_id, s.remote_values, s.max_batch,
-          s.wanted_since, s.failing_since
+          s.wanted_since, s.failing_since, s.doubted_at IS NOT NULL AS is_doubted
 """
 
 _RENEW = f"""
@@ -76,14 +76,15 @@ WHERE id = ANY(%(ids)s::bigint[]) AND lease = %(lease)s
 
 # As in the inbox, the lease alone is the fence. Rows are held in the order in which `want` takes them, or the two would
 # wait for each other. Whatever came in between keeps the person due: nothing final is said about a version that was not
-# projected (rule 1).
+# projected (rule 1), or about a contact that somebody said has changed since it was claimed.
 _SETTLE = """
 WITH held AS MATERIALIZED (
-    SELECT id, wanted FROM sync_state
+    SELECT id, wanted, coalesce(doubted_at > claimed_at, false) AS is_doubted FROM sync_state
     WHERE id = ANY(%(id)s::bigint[]) AND lease = %(lease)s
     ORDER BY connection, subject_id FOR UPDATE
 ), t AS (
-    SELECT t.*, h.wanted > t.projected AND t.status IN ('in_step', 'parked', 'dead') AS is_stale
+    SELECT t.*, (h.wanted > t.projected OR h.is_doubted) AND t.status IN ('in_step', 'parked', 'dead') AS is_stale,
+           h.is_doubted
     FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(detail)s::text[], %(written)s::bigint[],
                 %(projected)s::bigint[], %(after)s::float8[], %(attempt_counts)s::bool[], %(max_batch)s::smallint[],
                 %(forget)s::bool[], %(failed)s::bool[], %(remote_id)s::text[], %(remote_values)s::bytea[],
@@ -104,6 +105,7 @@ UPDATE sync_state s SET
     remote_id = CASE WHEN t.forget THEN t.remote_id ELSE coalesce(t.remote_id, s.remote_id) END,
     remote_values = CASE WHEN t.forget THEN t.remote_values ELSE coalesce(t.remote_values, s.remote_values) END,
     remote_at = CASE WHEN t.remote_values IS NULL OR t.believed THEN s.remote_at ELSE s.claimed_at END,
+    doubted_at = CASE WHEN t.remote_values IS NULL OR t.is_doubted THEN s.doubted_at END,
     remote_origin = coalesce(t.remote_origin, s.remote_origin),
     written_at = CASE WHEN t.remote_origin = 'sent' THEN now() ELSE s.written_at END,
     failing_since = CASE WHEN t.failed THEN coalesce(s.failing_since, now())
@@ -132,10 +134,10 @@ SET status = CASE WHEN claimed_with = 1 AND deaths + 1 >= %(deaths)s THEN 'dead'
     remote_values = NULL, lease = NULL, lease_until = NULL
 WHERE id IN (SELECT id FROM sync_state WHERE status = 'sending' AND lease_until < now()
              ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
-RETURNING id, status, connection, subject_id, remote_id
+RETURNING id, status, connection, subject_id
 ), noted AS (
     INSERT INTO audit (actor, action, connection, subject_type, subject_id, outcome, reference)
-    SELECT 'coursewire', 'contact.write', connection, 'person', subject_id, %(expired)s, remote_id FROM ended
+    SELECT 'coursewire', 'contact.write', connection, 'person', subject_id, %(expired)s, 'sync_state:' || id FROM ended
 )
 SELECT id, status FROM ended
 """
@@ -166,7 +168,7 @@ class Want:
 
 
 class Claimed(NamedTuple):
-    """A row as claimed; `remote_values` is still sealed."""
+    """A row as claimed; `remote_values` is still sealed. `is_doubted`: the contact may have changed since."""
 
     id: int
     person_id: int
@@ -179,6 +181,7 @@ class Claimed(NamedTuple):
     max_batch: int | None
     wanted_since: datetime
     failing_since: datetime | None
+    is_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from integration.connectors import registry
 from integration.errors import ConfigError
-from integration.pipeline import WRITE_CONTACT
+from integration.model.contacts import WRITE_CONTACT
 from integration.ports import Finding, Installer, Plan, Taken
 from integration.storage import audit, quarantine
 from integration.storage.quarantine import Hurried

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from integration.connectors import registry
 from integration.delivery import forecast
 from integration.delivery.forecast import Forecast
+from integration.model.contacts import WRITE_CONTACT
 from integration.observability.reasons import words
-from integration.pipeline import WRITE_CONTACT
 from integration.storage import audit, backlog, breakers, connections, limits, quarantine, story
 from integration.storage.backlog import Backlog
 from integration.storage.breakers import Breaker

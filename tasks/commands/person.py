@@ -6,11 +6,10 @@ from typing import Annotated, NoReturn
 import typer
 from sqlalchemy import Connection
 
-from integration.identity import LEARNER, link_key
-from integration.model.contacts import CONTACT
-from integration.model.people import normalise_email
+from integration.identity import link_key
+from integration.model.contacts import CONTACT, WRITE_CONTACT
+from integration.model.people import LEARNER, normalise_email
 from integration.observability.reasons import words
-from integration.pipeline import WRITE_CONTACT
 from integration.storage import audit, people, received, story
 from integration.storage.story import PersonRow
 from tasks.actor import actor

@@ -1,7 +1,7 @@
 """A pipeline on a database of its own, fed with canonical events without HTTP in between."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,10 @@ from sqlalchemy import Engine
 
 from integration.config import Config
 from integration.connectors.lms.standard import Standard
+from integration.model.events import Kind
+from integration.model.hints import ContactHint
 from integration.pipeline import Pipeline
+from integration.ports import Inbound, Received
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import inbox
 
@@ -63,7 +66,10 @@ def put(database_url: str, keyring: KeyRing) -> Put:
     """Put bodies into the inbox as the endpoint does; returns their ids."""
 
     def put_bodies(
-        bodies: Sequence[dict[str, Any] | bytes], connection: str = "academy", ids: Sequence[str] | None = None
+        bodies: Sequence[dict[str, Any] | bytes],
+        connection: str = "academy",
+        ids: Sequence[str] | None = None,
+        kind: str = "completion",
     ) -> list[int]:
         raws = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies]
         request = f"req_{uuid4().hex[:8]}"
@@ -75,7 +81,7 @@ def put(database_url: str, keyring: KeyRing) -> Put:
                     "connection": [connection] * len(raws),
                     "key": keys,
                     "body_hash": [inbox.hash_of(raw) for raw in raws],
-                    "kind": ["completion"] * len(raws),
+                    "kind": [kind] * len(raws),
                     "payload": [keyring.seal(raw, inbox.payload_context(connection, request)) for raw in raws],
                     "request_id": [request] * len(raws),
                     "status": "received",
@@ -88,11 +94,27 @@ def put(database_url: str, keyring: KeyRing) -> Put:
     return put_bodies
 
 
+class Telling:
+    """A CRM whose payloads are hints as they are, so that a test can say whatever a CRM may say."""
+
+    def verify(self, method: str, url: str, headers: Mapping[str, str], raw: bytes) -> None:
+        """Believe everybody."""
+
+    def split(self, headers: Mapping[str, str], raw: bytes) -> list[Received]:
+        """Take the request as one hint."""
+        return [Received(uuid4().hex, Kind.CONTACT, raw)]
+
+    def translate(self, payload: bytes) -> list[ContactHint]:
+        """Read a hint."""
+        return [ContactHint.model_validate_json(payload)]
+
+
 @pytest.fixture
 def pipeline(
     engine: Engine, config: Config, keyring: KeyRing, keys: IndexKeys, monkeypatch: pytest.MonkeyPatch
 ) -> Pipeline:
     """The pipeline as a worker has it."""
     monkeypatch.setenv("TEST_SECRET", "whsec_" + "QUJD" * 8)
-    inbound = {name: Standard(config.connections[name]) for name in ("academy", "campus")}
+    inbound: dict[str, Inbound] = {name: Standard(config.connections[name]) for name in ("academy", "campus")}
+    inbound["crm"] = Telling()
     return Pipeline(engine, config, inbound, keyring, keys, lambda _: T0 + timedelta(days=365))

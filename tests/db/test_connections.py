@@ -5,7 +5,7 @@ from uuid import uuid4
 from sqlalchemy import Engine
 
 from integration.errors import Reason
-from integration.pipeline import WRITE_CONTACT as CONTACTS
+from integration.model.contacts import WRITE_CONTACT as CONTACTS
 from integration.storage import breakers, connections, outlook
 
 

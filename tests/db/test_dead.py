@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import Engine
 
 from integration.errors import Reason
+from integration.model.contacts import WRITE_CONTACT
 from integration.observability.books import balance
-from integration.pipeline import WRITE_CONTACT, Pipeline
+from integration.pipeline import Pipeline
 from integration.storage import attempts, dead, inbox, replays, sync_state
 from integration.storage.attempts import Attempt
 from integration.storage.dead import Chosen

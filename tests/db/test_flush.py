@@ -17,11 +17,11 @@ from integration.delivery.budget import Budget
 from integration.delivery.flush import Flusher
 from integration.delivery.limits import Limits
 from integration.errors import BatchRejected, Reason
-from integration.model.contacts import ContactWrite
+from integration.model.contacts import WRITE_CONTACT, ContactWrite
 from integration.observability.books import balance
-from integration.pipeline import WRITE_CONTACT, Pipeline
+from integration.pipeline import Pipeline
 from integration.ports import ANY_CALL, Rate
-from integration.security.seal import KeyRing
+from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import connections, quarantine, rings, sync_state
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
@@ -55,7 +55,7 @@ def crm(portal: HubSpotSandbox, monkeypatch: pytest.MonkeyPatch) -> HubSpotSandb
 
 
 @pytest.fixture
-def make(engine: Engine, keyring: KeyRing, crm: HubSpotSandbox) -> Make:
+def make(engine: Engine, keyring: KeyRing, keys: IndexKeys, crm: HubSpotSandbox) -> Make:
     """Build a flusher for a route's policy about people the CRM does not know."""
 
     def build(unknown_person: str = "create", store: Any = None, url: str = "") -> Flusher:
@@ -73,7 +73,7 @@ def make(engine: Engine, keyring: KeyRing, crm: HubSpotSandbox) -> Make:
         with engine.begin() as db:
             connections.register(db, {"crm": "hubspot"})
         projector = Projector(config, keyring)
-        return Flusher(engine, "crm", WRITE_CONTACT, made, keyring, projector.contacts, log.take, plenty())
+        return Flusher(engine, "crm", WRITE_CONTACT, made, keyring, keys, projector.contacts, log.take, plenty())
 
     return build
 
@@ -355,10 +355,10 @@ def test_many_merged_contacts_make_no_twins(
     assert {contact["properties"]["courses_completed_count"] for contact in contacts} == {"2"}
 
 
-def test_an_archived_contact_is_created_anew(
+def test_a_deleted_contact_stays_deleted_until_somebody_wants_it_back(
     engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
 ) -> None:
-    """A contact that was deleted in the CRM is looked for again and treated by the route's policy."""
+    """What people delete in the CRM does not come back by itself; another contact of the same address is found."""
     flusher = make()
     sync(pipeline, put, people(1))
     flusher.flush()
@@ -369,7 +369,12 @@ def test_an_archived_contact_is_created_anew(
     for _ in range(3):
         flusher.flush()
         hurry(engine)
+    assert crm.contacts() == []
+    assert states(engine) == [("parked", "contact_deleted")]
+    crm.seed([{"email": "u0@example.com"}])
+    flusher.flush()
     assert properties(crm, "u0@example.com")["courses_completed_count"] == "2"
+    assert states(engine) == [("in_step", "written")]
 
 
 def test_one_contact_never_stands_for_two_people(

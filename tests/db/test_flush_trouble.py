@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine
 from integration.delivery import lease as leases
 from integration.delivery import policy
 from integration.errors import Reason, RetryLater, UnknownOutcome
-from integration.model.contacts import ContactWrite
-from integration.pipeline import WRITE_CONTACT, Pipeline
+from integration.model.contacts import WRITE_CONTACT, ContactWrite
+from integration.pipeline import Pipeline
 from integration.storage import breakers, sync_state
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox

@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine
 
+from integration.model.contacts import WRITE_CONTACT
 from integration.model.events import Kind
-from integration.pipeline import WRITE_CONTACT
 from integration.storage import rings
 from tasks import periodic
 from tests.db.conftest import event

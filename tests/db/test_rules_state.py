@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Engine
 
 from integration.errors import Reason
-from integration.model.contacts import CONTACT
+from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.events import Kind
 from integration.observability import books
-from integration.pipeline import WRITE_CONTACT, Pipeline
+from integration.pipeline import Pipeline
 from integration.storage import connections, people, sync_state
 from integration.storage.sync_state import BACKFILL, LIVE, Want
 from mappings import store

@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 from integration.config import Config
 from integration.delivery.flush import CONTACT_KEY
 from integration.errors import ConfigError, Reason
-from integration.model.contacts import CONTACT
-from integration.pipeline import WRITE_CONTACT, Pipeline
+from integration.model.contacts import CONTACT, WRITE_CONTACT
+from integration.pipeline import Pipeline
 from integration.storage import attempts, connections, inbox, parked, quarantine, received, story, sync_state
 from integration.storage.attempts import Attempt
 from integration.storage.received import Chosen, Count

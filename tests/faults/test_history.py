@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine
 
+from integration.model.contacts import WRITE_CONTACT
 from integration.model.events import Kind
-from integration.pipeline import WRITE_CONTACT
 from integration.security.seal import KeyRing
 from integration.settings import Settings
 from integration.storage import audit, inbox

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tasks.correction import CannotCorrect, Change, changes, masked, mentions, with_values
+from integration.security.mentions import mentions
+from tasks.correction import CannotCorrect, Change, changes, masked, with_values
 
 
 def test_values_are_set_by_their_path() -> None:
@@ -46,4 +47,4 @@ def test_only_what_the_format_says_of_learning_is_shown() -> None:
 )
 def test_an_event_names_somebody_by_a_whole_value(body: bytes, value: str, does: bool) -> None:
     """Whatever its case and however it is written; a longer address that ends the same is another one."""
-    assert mentions(body, value) is does
+    assert mentions(body, [value]) is does

@@ -1,7 +1,7 @@
 """The tables of `integration` (architecture section 5). Alembic compares the database with these."""
 
 from integration.storage.tables.base import Base
-from integration.storage.tables.facts import Course, Event, Link, Person
+from integration.storage.tables.facts import Course, Event, Link, Person, Tombstone
 from integration.storage.tables.intake import INBOX_STATES, Inbox, InboxKey
 from integration.storage.tables.keeping import (
     REPLAY_STATES,
@@ -22,6 +22,7 @@ from integration.storage.tables.outgoing import (
     Breaker,
     Connection,
     Delivery,
+    Loop,
     QuarantinedField,
     Ring,
     SyncState,
@@ -49,10 +50,12 @@ __all__ = [
     "InboxKey",
     "IndexKey",
     "Link",
+    "Loop",
     "Person",
     "QuarantinedField",
     "Replay",
     "Ring",
     "Run",
     "SyncState",
+    "Tombstone",
 ]

@@ -32,7 +32,7 @@ class Person(Base):
 
 
 class Link(Base):
-    """What another system calls one of our objects; `moved_to` is the merge journal. Never deleted."""
+    """What another system calls one of our objects; `moved_to` is the merge journal. Deleted by erasure alone."""
 
     __tablename__ = "links"
     __table_args__ = (Index("ix_links_object", "object_id", "object_type"),)
@@ -43,6 +43,17 @@ class Link(Base):
     object_id: Mapped[int]
     moved_to: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    moved_at: Mapped[datetime | None]
+
+
+class Tombstone(Base):
+    """A keyed hash of what an erased person was known by; a late event about them is recognised by it, and dropped."""
+
+    __tablename__ = "tombstones"
+
+    key: Mapped[bytes] = mapped_column(primary_key=True)
+    person_id: Mapped[int | None]
+    erased_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class Course(Base):

@@ -45,6 +45,7 @@ class Inbox(Base):
             "settled_at",
             postgresql_where=text("payload IS NOT NULL AND settled_at IS NOT NULL"),
         ),
+        Index("ix_inbox_enriching", "connection", "id", postgresql_where=text("status = 'enriching'")),
         QUEUE,
     )
 

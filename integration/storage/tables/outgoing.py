@@ -52,7 +52,8 @@ class Breaker(Base):
 class SyncState(Base):
     """What one system should hold of one person: due while wanted > written, whatever happened in between.
 
-    `not_before` NULL = nothing to claim. `max_batch` set = a suspect: claimed only in batches of that size (rule 20).
+    `doubted_at`: the contact may have changed since it was last seen. `not_before` NULL = nothing to claim.
+    `max_batch` set = a suspect: claimed only in batches of that size (rule 20).
     """
 
     __tablename__ = "sync_state"
@@ -102,6 +103,20 @@ class SyncState(Base):
     rule_set: Mapped[int | None]
     written_at: Mapped[datetime | None]
     failing_since: Mapped[datetime | None]
+    doubted_at: Mapped[datetime | None]
+
+
+class Loop(Base):
+    """How often in a while somebody put a property back that we had written; `held_until`: it is left to them."""
+
+    __tablename__ = "loops"
+
+    connection: Mapped[str] = mapped_column(primary_key=True)
+    person_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    field: Mapped[str] = mapped_column(primary_key=True)
+    rewrites: Mapped[int] = mapped_column(SmallInteger)
+    since: Mapped[datetime]
+    held_until: Mapped[datetime | None]
 
 
 class Delivery(Base):

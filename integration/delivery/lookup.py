@@ -1,0 +1,126 @@
+"""Looking at contacts that nobody here stands for, because somebody waits for one to appear: is it theirs?
+
+Hints about them wait in the inbox as `enriching`. One read answers for up to a batch of contacts; whoever has the
+address of one of them and waits is due, and finds the contact in the usual way.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import Engine
+
+from integration.delivery import trouble
+from integration.delivery.budget import Budget
+from integration.errors import CoursewireError, NeedsAttention, Reason
+from integration.model.contacts import RemoteContact
+from integration.model.hints import ContactHint
+from integration.model.people import normalise_email
+from integration.ports import ContactStore, Inbound
+from integration.security.seal import IndexKeys, KeyRing
+from integration.storage import breakers, calls, connections, doubts, inbox, outlook, people, rings
+from integration.storage.base import single
+from integration.storage.calls import Call
+from integration.storage.inbox import Claimed, Settled
+from integration.storage.sync_state import LIVE
+
+log = structlog.get_logger(__name__)
+
+LOOK_UP: Final = "contact.look_up"
+"""The operation that looks at contacts nobody here stands for."""
+
+EMAIL: Final = "email"
+"""What a contact is compared by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Looks contacts of one connection up; built once per process by the composition root."""
+
+    engine: Engine
+    connection: str
+    store: ContactStore
+    system: Inbound
+    ring: KeyRing
+    keys: IndexKeys
+    take_calls: Callable[[], list[Call]]
+    budget: Budget
+
+    def run(self) -> bool:
+        """Look at what waits, batch after batch; return whether somebody is due because of it."""
+        turn = uuid4()
+        with single(self.engine) as db:
+            if not rings.start(db, self.connection, LOOK_UP, turn):
+                return False  # whoever is at it goes on until nothing waits
+        try:
+            return self._run()
+        finally:
+            with single(self.engine) as db:
+                rings.stop(db, self.connection, LOOK_UP, turn)
+
+    def _run(self) -> bool:
+        found = False
+        while True:
+            with single(self.engine) as db:
+                now = outlook.look(db, self.connection, LOOK_UP)
+            if not now.may_call or self.budget.ask(LIVE) > 0:
+                return found  # the sweeper rings again
+            lease = uuid4()
+            with single(self.engine) as db:
+                rows = inbox.claim_enriching(db, self.connection, lease, limit=self.store.capabilities.batch_size)
+            if not rows:
+                self.budget.give_back()
+                return found
+            try:
+                found |= self._batch(rows, lease)
+            except CoursewireError as error:
+                with self.engine.begin() as db:
+                    trouble.note(db, self.connection, LOOK_UP, error)
+                    calls.add(db, self.connection, self.take_calls())
+                    inbox.give_back_enriching(db, lease)
+                return found
+            finally:
+                self.budget.give_back()
+
+    def _batch(self, rows: Sequence[Claimed], lease: UUID) -> bool:
+        asked, settled = self._asked(rows)
+        self.take_calls()
+        contacts: Mapping[str, RemoteContact] = {}
+        if asked:
+            with self.budget.lane(LIVE):
+                contacts = self.store.read(None, sorted(set(asked.values())), [EMAIL])
+        emails = {one: normalise_email(contact.fields.get(EMAIL)) for one, contact in contacts.items()}
+        with self.engine.begin() as db:
+            owners = people.by_email(db, sorted({email for email in emails.values() if email}), self.keys)
+            woken = doubts.wake(db, self.connection, sorted(set(owners.values())))
+            for row_id, contact_id in asked.items():
+                person_id = owners.get(emails.get(contact_id) or "")
+                settled.append(
+                    Settled(row_id, "done", Reason.APPLIED, person_id=person_id)
+                    if person_id in woken
+                    else Settled(row_id, "ignored", Reason.UNKNOWN_CONTACT, person_id=person_id)
+                )
+            inbox.settle(db, lease, settled)
+            calls.add(db, self.connection, self.take_calls())
+            connections.heal(db, self.connection)
+            breakers.succeed(db, self.connection, LOOK_UP)
+        log.info("contacts.looked_up", connection=self.connection, rows=len(rows), due=len(woken))
+        return bool(woken)
+
+    def _asked(self, rows: Sequence[Claimed]) -> tuple[dict[int, str], list[Settled]]:
+        """Return the contact that each row is about, and what becomes of rows that cannot be read."""
+        asked: dict[int, str] = {}
+        settled = []
+        for row in rows:
+            try:
+                payload = self.ring.open(row.payload or b"", inbox.payload_context(row.connection, row.request_id))
+                said = self.system.translate(payload)
+            except NeedsAttention as error:
+                settled.append(Settled(row.id, "parked", error.reason, error.detail))
+                continue
+            for hint in said:
+                if isinstance(hint, ContactHint):
+                    asked[row.id] = hint.contact_id
+        return asked, settled

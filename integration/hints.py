@@ -1,0 +1,143 @@
+"""What is done about a CRM's word of its contacts (architecture, "What a CRM says").
+
+A hint is never applied as it stands: it puts what we believe of a contact in doubt, and the next batch reads before it
+skips anything. Only what cannot be read any more is taken at its word: that contacts were merged, and that a person is
+to be erased.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, Engine
+
+from integration import merging
+from integration.delivery.belief import Belief
+from integration.delivery.ownership import same_value
+from integration.erasure import Eraser
+from integration.errors import Reason
+from integration.model.contacts import CONTACT
+from integration.model.hints import ContactHint, HintType
+from integration.security.seal import IndexKeys, KeyRing
+from integration.storage import doubts, people, tombstones
+from integration.storage.doubts import Believed
+from integration.storage.inbox import Settled
+
+CLOCKS: Final = timedelta(minutes=1)
+"""How far the CRM's clock may be behind ours; what it dates earlier than our last look was there when we looked."""
+
+APPEARS = (HintType.CREATED, HintType.RESTORED, HintType.CHANGED)
+"""What may bring the contact that somebody waits for. A change may be one of the address."""
+
+ACTOR = "coursewire"
+
+
+class Said(NamedTuple):
+    """A hint, the row of the inbox it came in, and the connection whose contact it is about."""
+
+    row_id: int
+    connection: str
+    hint: ContactHint
+
+    @property
+    def contact(self) -> tuple[str, str]:
+        """The contact as a link names it."""
+        return self.connection, self.hint.contact_id
+
+
+@dataclass(slots=True)
+class Heard:
+    """What hints led to: an outcome per row, where somebody is due, rows whose payload is dropped, and look-ups."""
+
+    outcomes: list[Settled] = field(default_factory=list)
+    due_at: set[str] = field(default_factory=set)
+    erased: list[int] = field(default_factory=list)
+    look_up_at: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """Takes hints; `erase` is asked for with the first erasure."""
+
+    engine: Engine
+    ring: KeyRing
+    keys: IndexKeys
+    eraser: Callable[[], Eraser]
+
+    def reshape(self, said: Sequence[Said]) -> set[int]:
+        """Follow merges and erase people, each in a transaction of its own; return the rows that erased somebody.
+
+        Before anything else of the batch, so that the rest meets the people as they are now.
+        """
+        for one in said:
+            if one.hint.type is HintType.MERGED:
+                merging.follow(
+                    self.engine, one.connection, one.hint.contact_id, one.hint.merged_ids, self.ring, self.keys
+                )
+        erased = set()
+        for one in said:
+            if one.hint.type is HintType.ERASED:
+                with self.engine.begin() as db:
+                    person_id = people.by_link(db, CONTACT, [one.contact]).get(one.contact)
+                    if person_id is None:
+                        tombstones.bury(db, [(CONTACT, *one.contact)], self.keys, None)
+                if person_id is not None:
+                    self.eraser().erase(person_id, actor=one.connection)
+                erased.add(one.row_id)
+        return erased
+
+    def apply(self, db: Connection, said: Sequence[Said], erased: set[int]) -> Heard:
+        """Say what becomes of each hint, and put in doubt what they are about."""
+        heard = Heard()
+        known = doubts.believed(db, sorted({one.contact for one in said}))
+        strangers = [one for one in said if one.contact not in known]
+        buried = tombstones.buried(db, {(CONTACT, *one.contact) for one in strangers}, self.keys)
+        appearing = {one.connection for one in strangers if _may_appear(one.hint)}
+        waited_for = doubts.waits(db, sorted(appearing))
+        doubted: list[int] = []
+        for one in said:
+            believed = known.get(one.contact)
+            if one.row_id in erased or (CONTACT, *one.contact) in buried:
+                heard.erased.append(one.row_id)
+                heard.outcomes.append(Settled(one.row_id, "ignored", Reason.ERASED))
+            elif believed is None and one.connection in waited_for and _may_appear(one.hint):
+                heard.look_up_at.add(one.connection)
+                heard.outcomes.append(Settled(one.row_id, "enriching", Reason.UNKNOWN_CONTACT))
+            elif believed is None:
+                heard.outcomes.append(Settled(one.row_id, "ignored", Reason.UNKNOWN_CONTACT))
+            elif (reason := self._nothing_new(one.hint, believed)) is not None:
+                heard.outcomes.append(Settled(one.row_id, "ignored", reason, person_id=believed.person_id))
+            else:
+                assert believed.row_id is not None  # noqa: S101 - else it was nothing new
+                doubted.append(believed.row_id)
+                heard.due_at.add(one.connection)
+                heard.outcomes.append(Settled(one.row_id, "done", Reason.APPLIED, person_id=believed.person_id))
+        doubts.add(db, doubted)
+        return heard
+
+    def _nothing_new(self, hint: ContactHint, believed: Believed) -> Reason | None:
+        """Return why a hint about a contact of ours changes nothing, None where we must look."""
+        merged = hint.type is HintType.MERGED
+        if believed.row_id is None or not (merged or believed.remote_id in (None, hint.contact_id)):
+            return Reason.NOT_MAPPED
+        if merged or believed.status in ("parked", "dead") or believed.remote_values is None:
+            return None
+        if hint.type is HintType.CREATED:
+            return Reason.ECHO
+        if believed.remote_at is not None and hint.occurred_at < believed.remote_at - CLOCKS:
+            return Reason.OLD_NEWS
+        return self._nothing_changed(hint, believed) if hint.type is HintType.CHANGED else None
+
+    def _nothing_changed(self, hint: ContactHint, believed: Believed) -> Reason | None:
+        belief = Belief.opened(self.ring, believed.row_id or 0, believed.remote_values)
+        if belief is None or hint.property is None or hint.property in belief.left_out:
+            return None
+        if hint.property not in belief.known:
+            return Reason.NOT_MAPPED
+        is_said = hint.value is not None and same_value(hint.value, belief.known[hint.property])
+        return Reason.ECHO if is_said and believed.doubted_at is None else None
+
+
+def _may_appear(hint: ContactHint) -> bool:
+    return hint.type in APPEARS and (hint.type is not HintType.CHANGED or hint.property in (None, "email"))

@@ -1,0 +1,100 @@
+"""Following a merge of the other side: its ids repoint, and two of our people behind one record become one (rule 17).
+
+Idempotent, so that the same merge may be said by a webhook, said again, and found by a read.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from integration.errors import Reason, RetryLater
+from integration.model.contacts import CONTACT, WRITE_CONTACT
+from integration.model.people import LEARNER
+from integration.security.seal import IndexKeys, KeyRing
+from integration.storage import audit, merges, people, sync_state
+from integration.storage.sync_state import Want
+
+log = structlog.get_logger(__name__)
+
+NAMES = (CONTACT, LEARNER)
+"""What a person is linked by."""
+
+
+def follow(
+    engine: Engine, connection: str, new_id: str, old_ids: Iterable[str], ring: KeyRing, keys: IndexKeys
+) -> int | None:
+    """Let `new_id` of a connection stand for everybody whom it or one of `old_ids` stood for; return them.
+
+    None where nobody of ours was behind any of these contacts. Whoever was linked first goes on.
+    """
+    ids = sorted({new_id, *old_ids})
+    with engine.begin() as db:
+        linked = people.by_link(db, CONTACT, [(connection, one) for one in ids])
+        if not linked:
+            return None
+        survivor, *losers = sorted(set(linked.values()))
+        for loser in losers:
+            become_one(db, survivor, loser, ring, keys)
+        people.link(db, CONTACT, {(connection, new_id): survivor})
+        gone = [one for one in ids if one != new_id]
+        merges.repoint(db, connection, CONTACT, dict.fromkeys(gone, new_id))
+        merges.readdress(db, connection, survivor, gone, new_id)
+    for loser in losers:
+        log.info("people.merged", connection=connection, person=survivor, merged=loser)
+    return survivor
+
+
+def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: IndexKeys) -> None:
+    """Make two people one: facts, links and what waits are the survivor's from now on.
+
+    Raises RetryLater where they changed while we came to hold them.
+    """
+    known = merges.names(db, (survivor, loser), [LEARNER])
+    before = people.load(db, (survivor, loser), ring)
+    links = {(name.connection, name.external_id) for name in known}
+    emails = {person.profile.email for person in before.values()}
+    people.serialise(
+        db,
+        {name for link in links for name in people.lock_names(link, None)}
+        | {name for email in emails for name in people.lock_names(None, email)},
+    )
+    held = people.load(db, (survivor, loser), ring, lock=True)
+    if {p.profile.email for p in held.values()} != emails or merges.names(db, (survivor, loser), [LEARNER]) != known:
+        raise RetryLater(Reason.CONFLICT, "the two people changed at this moment")
+    if any(person.is_gone for person in held.values()):
+        return
+    _learn(db, held[survivor], held[loser], ring, keys)
+    version = max(person.version for person in held.values()) + 1
+    merges.move(db, survivor, loser, version, NAMES)
+    people.bump(db, (survivor, loser), at_least=version)
+    rows = merges.hold(db, survivor, loser)
+    merges.end(db, loser)
+    wants = [Want(row.connection, survivor, row.lane) for row in rows]
+    sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
+    merges.go_on(db, survivor, rows)
+    audit.append(
+        db,
+        actor="coursewire",
+        action="person.merge",
+        outcome="merged",
+        subject=("person", survivor),
+        reference=f"person:{loser}",
+    )
+
+
+def _learn(db: Connection, survivor: people.Person, loser: people.Person, ring: KeyRing, keys: IndexKeys) -> None:
+    """Keep of the other's profile what the survivor's lacks; the other address stays an alias."""
+    if survivor.is_unreadable or loser.is_unreadable:
+        return
+    ours, theirs = survivor.profile, loser.profile
+    if ours.email is None and theirs.email is not None:
+        ours = replace(ours, email=theirs.email, email_at=theirs.email_at)
+        loser.profile = replace(theirs, email=None, email_at=None)
+    if ours.full_name is None:
+        ours = replace(ours, full_name=theirs.full_name, full_name_at=theirs.full_name_at)
+    if ours is not survivor.profile:
+        survivor.profile, survivor.is_changed, loser.is_changed = ours, True, True
+        people.save(db, [loser], ring, keys)
+        people.save(db, [survivor], ring, keys)
