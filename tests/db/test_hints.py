@@ -11,6 +11,7 @@ from integration.delivery.flush import Flusher
 from integration.delivery.lookup import Lookup
 from integration.observability.books import balance
 from integration.pipeline import Pipeline, Recorded
+from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tests.db.conftest import Put, event
 from tests.db.test_flush import Make, crm, hurry, make, no_waiting, people, portal, properties, states, sync
