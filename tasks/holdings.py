@@ -15,7 +15,7 @@ from integration.delivery.ownership import same_value
 from integration.errors import Reason
 from integration.model.contacts import WRITE_CONTACT, Projected, Target
 from integration.observability.reasons import about
-from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, why_not
+from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, moment, why_not
 from integration.security import redact
 from integration.security.seal import KeyRing
 from integration.storage import connections, story
@@ -147,14 +147,20 @@ def _fields(target: Target, row: SyncRow, there: Mapping[str, str] | None, gone:
             name=name,
             there=None if there is None or name in gone else seen.get(name, ""),
             wanted=value,
-            differs=bool(value) if name in gone else not is_trusted and name in due,
-            note=f"stays as it is: {target.rules[name]}" if _stays(name, target, seen, due) and there else None,
+            differs=bool(value) if name in gone else not is_trusted and name in due and name not in target.held,
+            note=_note(name, target, seen, due) if there else None,
         )
         for name, value in target.wanted.items()
     ]
     fields += [FieldState(name, None, "", differs=False, note="the CRM owns it") for name in target.theirs]
     fields += [FieldState(name, None, "", differs=False, note=why) for name, why in target.dropped.items()]
     return sorted(fields, key=lambda field: field.name)
+
+
+def _note(name: str, target: Target, seen: Mapping[str, str], due: Mapping[str, str]) -> str | None:
+    if name in target.held:
+        return f"somebody puts it back each time, so it is left alone until {moment(target.held[name])}"
+    return f"stays as it is: {target.rules[name]}" if _stays(name, target, seen, due) else None
 
 
 def _stays(name: str, target: Target, seen: Mapping[str, str], due: Mapping[str, str]) -> bool:

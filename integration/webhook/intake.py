@@ -159,7 +159,8 @@ class Intake:
             fresh = await _write(db, list(firsts.values()), status="received", reason=None)
             known = {place: firsts[place].body_hash for place in firsts if place in fresh}
             known |= await _body_hashes(db, [row for place, row in firsts.items() if place not in fresh])
-            reused = [row for row in group if known.get((row.connection, row.key)) != row.body_hash]
+            # Of an erased person's event the key alone is kept.
+            reused = [row for row in group if known.get((row.connection, row.key)) not in (row.body_hash, b"")]
             parked = await self._park_reused(db, reused)
         self._on_stored([(row_id, firsts[place].kind) for place, row_id in fresh.items()])
         accepted = len(fresh) + len(parked)

@@ -1,43 +1,31 @@
 """`coursewire person`: one person's whole story, with why not."""
 
-import re
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from sqlalchemy import Connection
 
-from integration.identity import link_key
-from integration.model.contacts import CONTACT, WRITE_CONTACT
-from integration.model.people import LEARNER, normalise_email
+from integration.model.contacts import WRITE_CONTACT
 from integration.observability.reasons import words
-from integration.storage import audit, people, received, story
-from integration.storage.story import PersonRow
+from integration.storage import audit
 from tasks.actor import actor
 from tasks.assembly import this_process
+from tasks.commands import erase
+from tasks.commands.whom import Whom, find
 from tasks.holdings import Held
-from tasks.saying import count, no, quiet, say, say_json, say_table, sentences, shown
+from tasks.saying import count, quiet, say, say_json, say_table, sentences, shown
 from tasks.story import Story, Teller
 
-app = typer.Typer(help="Show what is known of a person, and why not.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Show what is known of a person, and why not; erase a person.", no_args_is_help=True, rich_markup_mode=None
+)
 
 _SHOWN = 10
 EMPTY = "(empty)"
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `show` a word of its own while it is the only command here."""
-
-
 @app.command("show")
 def show(
-    who: Annotated[
-        str,
-        typer.Argument(
-            metavar="EMAIL_OR_ID",
-            help="An e-mail, a person's number (12 or #12), or what a system calls them (connection:id).",
-        ),
-    ],
+    who: Whom,
     limit: Annotated[int, typer.Option(help="Show at most this many of their events.", min=1, max=10_000)] = 20,
     *,
     reveal: Annotated[
@@ -52,7 +40,7 @@ def show(
         reading = process.engine.connect().execution_options(isolation_level="REPEATABLE READ")
         with reading as db, db.begin():
             teller = Teller(db, process.config, process.ring, process.keys)
-            row, asked = _find(teller, who)
+            row, asked = find(teller, who)
             told = teller.tell(row, limit=limit, reveal=reveal)
             if reveal:
                 audit.append(db, actor=actor(), action="person.read", outcome="shown", subject=("person", row.id))
@@ -62,63 +50,6 @@ def show(
     if asked != row.id:
         say(f"Person #{asked} was merged into person #{row.id}; this is their story.\n")
     _tell(told)
-
-
-def _find(teller: Teller, who: str) -> tuple[PersonRow, int]:
-    """Return the person meant and the number first found; ends the command with a sentence where there is none."""
-    asked = _number(teller, who.strip())
-    row = story.person(teller.db, asked)
-    seen = {asked}
-    while row is not None and row.merged_into is not None and row.merged_into not in seen:
-        seen.add(row.merged_into)
-        row = story.person(teller.db, row.merged_into)
-    if row is None:
-        raise no(f"There is no person #{asked}. Ask by e-mail, or by what a system calls them: connection:id.")
-    return row, asked
-
-
-def _number(teller: Teller, who: str) -> int:
-    number = re.fullmatch(r"#?(\d{1,18})", who, re.ASCII)
-    if number:
-        return int(number[1])
-    connection, colon, external_id = who.partition(":")
-    if colon and connection in teller.config.connections:
-        return _by_name(teller.db, (connection, external_id)) or _unknown(
-            teller, f"Nobody is known whom {connection} calls so.", [link_key((connection, external_id))]
-        )
-    email = normalise_email(who)
-    if email is None:
-        names = ", ".join(teller.config.connections)
-        raise typer.BadParameter(
-            "This is neither an e-mail, nor a person's number such as 12, nor connection:id "
-            f"with one of the connections {names}."
-        )
-    found = people.by_email(teller.db, [email], teller.keys).get(email)
-    return found or _unknown(teller, "Nobody is known by this e-mail.", teller.park_keys([], email))
-
-
-def _by_name(db: Connection, name: tuple[str, str]) -> int | None:
-    for kind in (LEARNER, CONTACT):
-        found = people.by_link(db, kind, [name]).get(name)
-        if found is not None:
-            return found
-    return None
-
-
-def _unknown(teller: Teller, sentence: str, park_keys: list[bytes]) -> NoReturn:
-    waiting = received.waiting_behind(teller.db, park_keys, limit=_SHOWN)
-    if waiting:
-        listed = ", ".join(f"{event.id} ({event.reason})" for event in waiting)
-        sentence += (
-            f" But events wait for a decision about it: {listed}. See `coursewire events show {waiting[0].id}`, "
-            f"and decide with `coursewire parked resolve {waiting[0].id}`."
-        )
-    else:
-        sentence += (
-            " No event has come for it, or it is still on its way (`coursewire events list`), "
-            "or it is dead: `coursewire dead list --about EMAIL` finds it by an e-mail or user id."
-        )
-    raise no(sentence)
 
 
 def _tell(told: Story) -> None:
@@ -212,3 +143,6 @@ def _why_not(told: Story) -> None:
             say(f"  - {cause}" + (f" [{', '.join(cause.fields)}]" if some else ""))
     if not _has_cause(told):
         say("  Everything is where it should be.")
+
+
+app.command("erase")(erase.erase)

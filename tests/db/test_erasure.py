@@ -1,5 +1,6 @@
 """Erasing a person: nothing that names them is left, wherever it stood, and late events stay out (rule 19)."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,7 +37,8 @@ def story(engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpot
     parked = event(user="u-ada-2", at=40)
     dead = event(user="u-ada", course=None, at=41)
     odd = event("course.enjoyed", user="u-ada", at=42)
-    sync(pipeline, put, [parked, dead, odd, b'{"type": "course.completed", "who": "ada@example.com", "\\u0000": NaN}'])
+    sync(pipeline, put, [parked, dead, odd])
+    pipeline.sync("completion", put([b'{"type": "course.completed", "who": "ada@example.com", "\\u0000": NaN}']))
     told.say({"type": "contact.changed", "contact_id": told.id_of("ada@example.com"), "property": "x", "value": "y"})
     return told
 
@@ -67,6 +69,11 @@ def dump(story: Story) -> bytes:
     return b"\n".join(parts)
 
 
+def names_contact(found: bytes, contact: str) -> bool:
+    """Say whether a dump holds the id of a contact: as a cell, in a text, or in a payload. Digits are everywhere."""
+    return re.search(rb"(?<![0-9.:a-f\-])%s(?![0-9.:a-f\-])" % contact.encode(), found) is not None
+
+
 def erased(story: Story) -> Certificate:
     """Erase her."""
     return eraser(story).erase(person_of(story, "ada@example.com"), actor="test")
@@ -89,8 +96,8 @@ def test_nothing_that_names_an_erased_person_is_left(story: Story) -> None:
     hashes = [bytes(key) for (key,) in rows(story.engine, guessable, who=who)]
     certificate = erased(story)
     found = dump(story)
-    assert [name for name in (*NAMES, contact.encode()) if name in found.replace(b"u-ada-2", b"")] == []
-    assert b"u-ada-2" not in found
+    assert [name for name in NAMES if name in found] == []
+    assert not names_contact(found, contact)
     assert len(hashes) == 5
     assert [one for one in hashes if one in found] == []
     assert b"bob@example.com" in found
@@ -133,7 +140,8 @@ def test_the_crm_can_erase_a_person(story: Story) -> None:
     assert set(inbox_states(story.engine)[-5:]) == {("ignored", "erased")}
     story.flusher.flush()
     found = dump(story)
-    assert [name for name in (*NAMES, contact.encode()) if name in found] == []
+    assert [name for name in NAMES if name in found] == []
+    assert not names_contact(found, contact)
     assert rows(story.engine, "SELECT count(*) FROM people WHERE erased_at IS NOT NULL") == [(1,)]
     assert len(story.crm.contacts()) == 1
 

@@ -110,6 +110,7 @@ class World:
         self.ring, self._config, self._keys, self._broker_url = ring, config, keys, broker_url
         self._is_nested = False
         self.writing: set[int] = set()
+        self.deleted_contact: Literal["hold", "recreate"] = "recreate"
         self.workers = [Worker(self, n) for n in range(2)]
         self.current = self.workers[0]
 
@@ -277,7 +278,8 @@ def _between(project: Callable[..., Any], worker: Worker) -> Callable[..., Any]:
     def projected(*arguments: Any) -> Any:
         found = project(*arguments)
         worker.world.pass_by(worker, "projected")
-        return found
+        policy = worker.world.deleted_contact
+        return replace(found, targets={who: replace(t, deleted_contact=policy) for who, t in found.targets.items()})
 
     return projected
 
