@@ -59,6 +59,7 @@ class Reason(StrEnum):
     FIELD_LOOP = "field_loop"
     CONFLICT = "conflict"
     INVALID_VALUE = "invalid_value"
+    VALIDATION_RULE = "validation_rule"
     UNFIT_VALUE = "unfit_value"
     INVALID_PHONE = "invalid_phone"
     NO_LOOKUP_VALUE = "no_lookup_value"

@@ -195,6 +195,10 @@ WORDS: dict[Reason, Words] = {
         "Correct the property's type or options there, or map another property in the field rules, then run "
         "`coursewire dead replay ID`.",
     ),
+    Reason.VALIDATION_RULE: Words(
+        "A rule that the customer has for these records refuses the write; the detail says which property it demands.",
+        "Fill that property there, or except integrations from the rule, then run `coursewire dead replay ID`.",
+    ),
     Reason.UNFIT_VALUE: Words(
         "A value cannot become what the field rules ask for, so its property was left out; the detail says why.",
         "Correct the value in the LMS, or the transforms of the field in the rules; the other fields are written.",

@@ -286,7 +286,7 @@ def test_nameless_error_halves_the_batch(http: responses.RequestsMock, crm: HubS
     with pytest.raises(BatchRejected) as raised:
         crm.update([write("t1", "501"), write("t2", "502")])
     assert raised.value.detail == "VALIDATION_ERROR: INVALID_DATE on onboarding_due_date"
-    failed = crm.update([write("t1", "501")])["t1"]
+    failed = crm.update([ContactWrite("t1", {"onboarding_due_date": "soon"}, id="501")])["t1"]
     assert failed == Failed(Reason.INVALID_VALUE, raised.value.detail, ("onboarding_due_date",))
 
 

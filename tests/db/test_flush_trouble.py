@@ -272,3 +272,19 @@ def test_a_database_that_is_away_for_a_moment_forgets_no_write(
     flusher.flush()
     assert states(engine) == [("in_step", "written")] * 2
     assert rows(engine, "SELECT sum(calls) FROM api_calls") == [(len(crm.calls()),)]
+
+
+def test_a_rule_of_the_customers_own_ends_dead_with_its_text(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """A portal that demands a property of some records refuses their write; the reason says which, and no value."""
+    crm.seed([{"email": "u0@example.com", "lifecyclestage": "customer"}])
+    crm.configure(validation_rules=[{"when": {"lifecyclestage": "customer"}, "requires": "jobtitle"}])
+    try:
+        sync(pipeline, put, people(2))
+        make().flush()
+        found = rows(engine, "SELECT status, reason, detail FROM sync_state ORDER BY status")
+        assert [row[:2] for row in found] == [("dead", "validation_rule"), ("in_step", "written")]
+        assert "jobtitle is required by a validation rule." in found[0][2]
+    finally:
+        crm.configure(validation_rules=[])

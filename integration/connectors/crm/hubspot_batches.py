@@ -145,10 +145,18 @@ class Batch:
 
     def _failed(self, problem: Problem, write: ContactWrite) -> Failed:
         reason, properties = problem.reason, problem.properties
+        sent = self._input(write)["properties"].keys()
         if reason is Reason.UNKNOWN_PROPERTY:
-            properties = tuple(name for name in properties if name in self._input(write)["properties"])
+            properties = tuple(name for name in properties if name in sent)
             # A field we never sent cannot be what is missing, and must not be switched off for everyone.
             reason = reason if properties else Reason.INVALID_VALUE
+        if (
+            reason is Reason.INVALID_VALUE
+            and properties
+            and self._input(write)["properties"].keys().isdisjoint(properties)
+        ):
+            # What we did not send cannot have a wrong value: the portal has a rule about its records.
+            return Failed(Reason.VALIDATION_RULE, ": ".join(filter(None, (problem.detail, problem.said))))
         return Failed(reason, problem.detail, properties, problem.existing_id)
 
 

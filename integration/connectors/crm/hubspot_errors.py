@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from integration.connectors.crm.hubspot_consequences import BY_CODE, BY_STATUS
 from integration.errors import Reason
+from integration.security import redact
 
 TEXTS: Final[tuple[tuple[re.Pattern[str], Reason], ...]] = (
     (re.compile(r'^Property "?(?P<name>[a-z]\w*)"? does not exist'), Reason.UNKNOWN_PROPERTY),
@@ -42,11 +43,16 @@ _EXISTING: Final = (
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _SCOPE: Final = re.compile(r"[a-z0-9_.-]{1,100}")
+_VALUES: Final = re.compile(r"\"[^\"]*\"|'[^']*'|\[[^\]]*\]|\b\w*\d{3,}\w*")
 _BEFORE_LIST: Final = re.compile(r"[\w .,'-]{0,120}: (?=\[\{)")
 
 
 class Problem(NamedTuple):
-    """One refusal: why, in words without values, and which properties and records it names."""
+    """One refusal: why, in words without values, and which properties and records it names.
+
+    `said` is HubSpot's own sentence without anything in it that could be a value: it is where a rule of the customer's
+    stands.
+    """
 
     reason: Reason
     detail: str
@@ -54,12 +60,14 @@ class Problem(NamedTuple):
     existing_id: str | None = None
     traces: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
+    said: str = ""
 
 
 class _Found(NamedTuple):
     reason: Reason
     code: str | None
     name: str | None
+    said: str = ""
 
 
 def problems(status: int, body: Any) -> list[Problem]:
@@ -97,6 +105,7 @@ def problem(error: Any, default: Reason = Reason.SERVER_ERROR) -> Problem:
         existing_id=_existing_id(message) if reason is Reason.CONFLICT else None,
         traces=_texts(_get(context, "objectWriteTraceId")),
         ids=_texts(_get(context, "ids")) | _texts(_get(context, "id")),
+        said=next((part.said for part in chosen if part.said), ""),
     )
 
 
@@ -135,7 +144,13 @@ def _coded(part: Any, names: list[Any]) -> Iterator[_Found]:
         return
     reason = BY_CODE.get(code, Reason.INVALID_VALUE)
     known = [one for one in (_match(_NAME, name) for name in names) if one]
-    yield from [_Found(reason, code, name) for name in known] or [_Found(reason, code, None)]
+    said = _without_values(_text(_get(part, "message")))
+    yield from [_Found(reason, code, name, said) for name in known] or [_Found(reason, code, None, said)]
+
+
+def _without_values(message: str) -> str:
+    """Return a sentence without what it quotes: names of properties stay, which are written without quotes or named."""
+    return redact.text(" ".join(_VALUES.sub("...", message[:2000]).split()))[:200]
 
 
 def _from_text(message: str) -> Iterator[_Found]:
