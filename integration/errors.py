@@ -40,6 +40,7 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"
     SEAL_KEY_MISSING = "seal_key_missing"
     IGNORED_BY_DECISION = "ignored_by_decision"
+    OTHER_ACCOUNT = "other_account"
     # --- what became of a person's fields in one system
     WRITTEN = "written"
     UNCHANGED = "unchanged"
