@@ -55,11 +55,8 @@ def identity(event: Mapping[str, Any], slim: Mapping[str, Any]) -> str:
 
 
 def written(value: object) -> bytes:
-    """Return compact JSON in which the order of keys means nothing.
-
-    Broken text and NaN are written as they came, so that `hint`'s reader refuses them and the event ends with a reason.
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    """Return compact JSON; broken text and NaN as they came, so that who reads it gives the event its reason."""
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def changed_property(event: Mapping[str, Any]) -> str | None:
