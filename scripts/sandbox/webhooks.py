@@ -48,7 +48,8 @@ class Subscriptions:
     `properties` are those whose changes are told, and of `redacted` ones the value is hidden. `duplicates` is the
     chance that an event is sent twice; every `lose_every`-th is never sent; `delay` in seconds; `shuffled` loses the
     order. A request that fails is sent again, `attempts` times in all, after growing waits. `form` "generic" writes
-    `object.*`; `merge_payload` "primary" leaves the new id out. `shared_event_ids`: every event has the same eventId.
+    `object.*`; `merge_payload` "primary" leaves the new id out, and with `merge_tells_ends` deletions of the merged
+    records, and the creation of a new one, are told as well. `shared_event_ids`: every event has the same eventId.
     """
 
     url: str
@@ -58,6 +59,7 @@ class Subscriptions:
     types: tuple[str, ...] = TYPES
     form: Literal["classic", "generic"] = "classic"
     merge_payload: Literal["new", "primary"] = "new"
+    merge_tells_ends: bool = False
     redacted: tuple[str, ...] = ()
     shared_event_ids: bool = False
     portal_id: int = PORTAL_ID
@@ -102,6 +104,15 @@ class Webhooks:
 
     def tell(self, happening: Happening) -> None:
         """Take down what happened, to be sent soon; never waits for anybody."""
+        self._tell(happening)
+        if happening.happened == "merge" and self._asked.merge_tells_ends:
+            is_new = happening.contact_id != happening.primary_id
+            for record_id in (happening.primary_id, *happening.merged_ids) if is_new else happening.merged_ids:
+                self._tell(Happening("deletion", record_id, happening.at_ms, happening.source))
+            if is_new:
+                self._tell(Happening("creation", happening.contact_id, happening.at_ms, happening.source))
+
+    def _tell(self, happening: Happening) -> None:
         asked = self._asked
         unsubscribed = happening.happened == "propertyChange" and happening.property not in asked.properties
         if happening.happened not in asked.types or unsubscribed:

@@ -244,6 +244,22 @@ def test_merges(
         assert found["properties"]["jobtitle"] == "Engineer"
 
 
+@pytest.mark.parametrize("keeps_primary_id", [False, True])
+def test_merges_that_look_like_deletions(
+    keeps_primary_id: bool, portal: HubSpotSandbox, receiver: Receiver, crm: Webhooks
+) -> None:
+    """Where asked, a merge also tells that the records which ended were deleted, and a new one created."""
+    portal.configure(merge_keeps_primary_id=keeps_primary_id)
+    first, second = portal.seed([{"email": "ada@example.com"}, {"email": "ada@home.example"}])
+    listen(portal, receiver, merge_tells_ends=True)
+    survivor = portal.merge(first, second)
+    portal.webhooks_settled()
+    beside = [(HintType.DELETED, second)]
+    beside += [] if keeps_primary_id else [(HintType.DELETED, first), (HintType.CREATED, survivor)]
+    told = {(one.type, one.contact_id) for one in hints(receiver, crm)}
+    assert told == {(HintType.MERGED, survivor), *beside}
+
+
 def test_hidden_values_and_shared_ids(portal: HubSpotSandbox, receiver: Receiver, crm: Webhooks) -> None:
     """A sensitive value is not told, and events stay apart where all have one eventId."""
     ids = portal.seed([{"email": f"p{n}@example.com"} for n in range(3)])
