@@ -85,6 +85,8 @@ class Options(_Strict):
     api_version: Literal["2026-09", "2026-03", "legacy"] = "2026-09"
     activity: Literal["none", "custom_event", "note"] = "none"
     role_property: str | None = None
+    # The account whose webhooks count, where one app is installed in several accounts.
+    portal_id: Annotated[int, Field(ge=1)] | None = None
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     # Of the account's limits: what is left to the customer's other integrations, as a fraction.
     reserve: Annotated[float, Field(ge=0, le=0.9)] = 0.05

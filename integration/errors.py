@@ -45,6 +45,7 @@ class Reason(StrEnum):
     NOT_MAPPED = "not_mapped"
     UNKNOWN_CONTACT = "unknown_contact"
     ERASED = "erased"
+    OTHER_ACCOUNT = "other_account"
     # --- what became of a person's fields in one system
     WRITTEN = "written"
     UNCHANGED = "unchanged"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import CallRecord
-from integration.connectors.crm import hubspot, hubspot_limits, hubspot_setup
+from integration.connectors.crm import hubspot, hubspot_limits, hubspot_setup, hubspot_webhooks
 from integration.connectors.lms import standard
 from integration.errors import ConfigError
 from integration.ports import ANY_CALL, Capabilities, ContactStore, Doctor, GrantStore, Inbound, Installer, Seen
@@ -19,13 +19,14 @@ Grants = Callable[[], GrantStore] | None
 class System(NamedTuple):
     """One kind of outside system: what it is called, what it can do, and what makes its connectors.
 
-    `limits` reads an answer's rate-limit headers; a system whose answers hold none has none.
+    `limits` reads an answer's rate-limit headers; a system whose answers hold none has none. `inbound` makes nothing
+    for a connection that sends no webhooks, where its system need not.
     """
 
     name: str
     title: str
     capabilities: Capabilities
-    inbound: Callable[[ConnectionConfig], Inbound] | None = None
+    inbound: Callable[[ConnectionConfig], Inbound | None] | None = None
     contacts: Callable[[ConnectionConfig, OnCall, Gate, Grants], ContactStore] | None = None
     doctor: Callable[[ConnectionConfig, Grants], Doctor] | None = None
     limits: Callable[[Mapping[str, str]], Seen] | None = None
@@ -44,6 +45,7 @@ TABLE: tuple[System, ...] = (
         "hubspot",
         "HubSpot",
         hubspot.CAPABILITIES,
+        inbound=hubspot_webhooks.inbound,
         contacts=hubspot.HubSpot,
         doctor=lambda config, grants: hubspot.HubSpot(config, grants=grants),
         limits=hubspot_limits.seen,

@@ -47,11 +47,12 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.BAD_SIGNATURE: Words(
         "A webhook was signed with a secret that this connection does not have, or changed on its way.",
-        "Compare the secret at the sender with the one that webhook.secrets names.",
+        "Compare the secret at the sender with the one that webhook.secrets names, and where the sender signs the "
+        "address it calls, as HubSpot does, that one with webhook.public_url.",
     ),
     Reason.BAD_TIMESTAMP: Words(
-        "A webhook's timestamp is no number of seconds.",
-        "Have the sender write the header webhook-timestamp as whole seconds since 1970.",
+        "A webhook's timestamp is no whole number.",
+        "Have the sender write the header webhook-timestamp as whole seconds since 1970; HubSpot writes milliseconds.",
     ),
     Reason.STALE_TIMESTAMP: Words(
         "A webhook's timestamp is too far from the clock of this machine.",
@@ -145,6 +146,10 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.ERASED: Words(
         "The event is about a person who was erased, so it was not applied and its payload was dropped.", _NOTHING
+    ),
+    Reason.OTHER_ACCOUNT: Words(
+        "The event is of another account in which the same app is installed.",
+        "Nothing to do, unless options.portal_id names the wrong account.",
     ),
     # --- what became of a person's fields in one system
     Reason.WRITTEN: Words("The fields were written.", _NOTHING),

@@ -1,4 +1,4 @@
-"""Standard Webhooks signatures: proof that a request came from who holds the secret, lately. Called by connectors.
+"""Signing keys, and Standard Webhooks signatures: proof that a request came from who holds the secret, lately.
 
 Our own instead of the `standardwebhooks` package: that one takes a single secret, reads the machine's clock, and
 parses the body it verifies; what it would save is one HMAC.
@@ -13,22 +13,35 @@ from typing import Final
 
 from integration.config import SecretRef
 from integration.errors import ConfigError, Reason, Refused
+from integration.ports import Finding
 
 TOLERANCE: Final = 300
 """How many seconds a timestamp may lie before or after our clock."""
 
+LEAST_BYTES: Final = 16
+"""A shorter key protects nothing."""
+
 _REFRESH_SECONDS: Final = 10.0
-_LEAST_BYTES: Final = 16
 _MOST_DIGITS: Final = 15
 
 
 class SigningKeys:
     """The keys of one connection, read anew every ten seconds, so that a rotated file is found without a restart."""
 
-    def __init__(self, secrets: Sequence[SecretRef], clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` counts seconds. Nothing is read yet: a worker that only translates needs no secret."""
+    def __init__(
+        self,
+        secrets: Sequence[SecretRef],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        decode: Callable[[str], bytes] | None = None,
+    ) -> None:
+        """`clock` counts seconds; `decode` makes a key of a secret as its sender shows it, by default `decode_secret`.
+
+        Nothing is read yet: a worker that only translates needs no secret.
+        """
         self._secrets = secrets
         self._clock = clock
+        self._decode = decode or decode_secret
         self._read_at = float("-inf")
         self._keys: tuple[bytes, ...] = ()
 
@@ -44,12 +57,29 @@ class SigningKeys:
         now = self._clock()
         if now - self._read_at >= _REFRESH_SECONDS:
             try:
-                self._keys = tuple(decode_secret(ref.read().get_secret_value()) for ref in self._secrets)
+                self._keys = tuple(self._decode(ref.read().get_secret_value()) for ref in self._secrets)
             except ConfigError:
                 if not self._keys:
                     raise
             self._read_at = now
         return self._keys
+
+    def for_request(self) -> tuple[bytes, ...]:
+        """Return the keys to verify a request with. Raises Refused (503) as `current`: the sender tries again."""
+        try:
+            return self.current()
+        except ConfigError:
+            raise Refused(
+                503, Reason.SECRET_UNREADABLE, "the secret of this connection cannot be read; run coursewire check"
+            ) from None
+
+    def finding(self) -> Finding:
+        """Say whether the secrets can be read; raises nothing."""
+        try:
+            count = len(self.current())
+        except ConfigError as error:
+            return Finding(False, "a webhook secret cannot be used", str(error))
+        return Finding(True, f"webhook secrets that can be read: {count}")
 
 
 def decode_secret(secret: str) -> bytes:
@@ -63,7 +93,7 @@ def decode_secret(secret: str) -> bytes:
         key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise ConfigError("a webhook secret is not base64; write it as the sender shows it: whsec_...") from None
-    if len(key) < _LEAST_BYTES:
+    if len(key) < LEAST_BYTES:
         raise ConfigError("a webhook secret is too short; make one with: openssl rand -base64 32")
     return key
 

@@ -30,6 +30,7 @@ from scripts.sandbox.operations import (
 from scripts.sandbox.portal import Portal
 from scripts.sandbox.ratelimit import RateLimit
 from scripts.sandbox.scopes import require
+from scripts.sandbox.webhooks import Webhooks
 
 __all__ = ["Account", "CuttableProtocol", "create_app"]
 
@@ -54,6 +55,7 @@ class Account:
     log: CallLog = field(default_factory=CallLog)
     oauth: TokenDesk = field(default_factory=TokenDesk)
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
+    webhooks: Webhooks | None = None
 
 
 class CuttableProtocol(HttpToolsProtocol):

@@ -1,10 +1,14 @@
-"""The contacts of the portal and every index over them: no call ever walks the whole list."""
+"""The contacts of the portal and every index over them: no call ever walks the whole list.
+
+What happens to them is told to whoever listens.
+"""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from scripts.sandbox.answers import iso_time
+from scripts.sandbox.happenings import Announcer, Happening
 
 __all__ = ["ALWAYS_SHOWN", "Contact", "Contacts"]
 
@@ -16,12 +20,12 @@ FIRST_ID = 501
 class Contact:
     """One contact record with what was ever written to it."""
 
-    __slots__ = ("archived", "created_ms", "history", "id", "properties", "traces", "updated_ms", "writes")
+    __slots__ = ("archived", "created_ms", "erased", "history", "id", "properties", "traces", "updated_ms", "writes")
 
     def __init__(self, number: int, now_ms: int) -> None:
         self.id = str(number)
         self.created_ms = self.updated_ms = now_ms
-        self.archived = False
+        self.archived = self.erased = False
         self.writes = 0
         stamp = iso_time(now_ms)
         self.properties: dict[str, str] = {
@@ -80,7 +84,8 @@ class Contact:
 class Contacts:
     """Contacts by id, by primary and secondary e-mail, by each unique property; and where merged ids lead."""
 
-    def __init__(self, unique: Iterable[str]) -> None:
+    def __init__(self, unique: Iterable[str], tell: Announcer) -> None:
+        self._tell = tell
         self._by_id: dict[str, Contact] = {}
         self._numbers: list[int] = []
         self._by_email: dict[str, Contact] = {}
@@ -110,6 +115,12 @@ class Contacts:
         contact = self._by_id.get(record_id)
         return contact if contact is not None and not contact.archived else None
 
+    def in_bin(self, record_id: str) -> Contact | None:
+        """The archived record of this id that can be restored: not merged away, not erased."""
+        contact = self._by_id.get(record_id)
+        lost = contact is None or not contact.archived or contact.erased or self.merged_away(record_id)
+        return None if lost else contact
+
     def following(self, record_id: str) -> Contact | None:
         """The live record this id leads to, through any number of merges."""
         while record_id in self._successor:
@@ -129,20 +140,30 @@ class Contacts:
         """The record that holds this value of a unique property."""
         return self._by_unique[name].get(value)
 
-    def add(self, now_ms: int) -> Contact:
-        """Make an empty record with the next id."""
+    def add(self, now_ms: int, *, source: str | None = "INTEGRATION") -> Contact:
+        """Make an empty record with the next id; without a source nobody is told."""
         contact = Contact(self._next, now_ms)
         self._by_id[contact.id] = contact
         self._numbers.append(self._next)
         self._next += 1
+        if source:
+            self._tell(Happening("creation", contact.id, now_ms, source))
         return contact
 
-    def write(self, contact: Contact, values: Mapping[str, str], now_ms: int, call: int) -> None:
-        """Set normalised values, remember who wrote them (call 0 = a person), move `lastmodifieddate`."""
+    def write(
+        self, contact: Contact, values: Mapping[str, str], now_ms: int, call: int, *, source: str | None = "INTEGRATION"
+    ) -> None:
+        """Set normalised values, remember who wrote them (call 0 = a person), move `lastmodifieddate`.
+
+        Of values that change, whoever listens is told with `source`; without one nobody is.
+        """
         if values.get("email") in contact.secondary_emails:
             values = {**values, "hs_additional_emails": _swapped(contact, values["email"])}
         for name, value in values.items():
-            self._reindex(contact, name, contact.properties.get(name, ""), value)
+            before = contact.properties.get(name, "")
+            self._reindex(contact, name, before, value)
+            if source and value != before:
+                self._tell(Happening("propertyChange", contact.id, now_ms, source, name, value))
             if value:
                 contact.properties[name] = value
             else:
@@ -152,17 +173,35 @@ class Contacts:
         contact.properties["lastmodifieddate"] = iso_time(now_ms)
         contact.writes += call != 0
 
-    def archive(self, contact: Contact) -> None:
+    def archive(self, contact: Contact, now_ms: int, source: str = "INTEGRATION") -> None:
         """Put a record in the bin: its e-mails and unique values are free again."""
-        contact.archived = True
-        for name, value in contact.properties.items():
-            self._reindex(contact, name, value, "")
+        self._bin(contact)
+        self._tell(Happening("deletion", contact.id, now_ms, source))
 
-    def merge(self, primary: Contact, other: Contact, now_ms: int) -> Contact:
+    def restore(self, contact: Contact, now_ms: int) -> None:
+        """Take a record out of the bin, with its values."""
+        contact.archived = False
+        for name, value in contact.properties.items():
+            self._reindex(contact, name, "", value)
+        self._tell(Happening("restore", contact.id, now_ms, "CRM_UI"))
+
+    def erase(self, contact: Contact, now_ms: int, *, deletion_first: bool = False) -> None:
+        """Delete a record for good, with every value and its history; a deletion is told beside it."""
+        self._bin(contact)
+        contact.erased = True
+        contact.properties = {"hs_object_id": contact.id}
+        contact.history, contact.traces = {}, []
+        told = [Happening(one, contact.id, now_ms, "CRM_UI") for one in ("privacyDeletion", "deletion")]
+        for happening in reversed(told) if deletion_first else told:
+            self._tell(happening)
+
+    def merge(self, primary: Contact, other: Contact, now_ms: int, *, keeps_primary_id: bool = False) -> Contact:
         """Make the record both become: the primary's values, blanks filled from the other.
 
-        Unique values of the other record are lost, its e-mail becomes a secondary one.
+        Unique values of the other record are lost, its e-mail becomes a secondary one. It is a new record, unless it
+        keeps the primary's id.
         """
+        ends = (other,) if keeps_primary_id else (primary, other)
         values = {k: v for k, v in other.properties.items() if k not in self._by_unique}
         values.update(primary.properties)
         emails = [*primary.secondary_emails, *other.secondary_emails]
@@ -170,15 +209,18 @@ class Contacts:
             emails.append(other.properties["email"])
         old_ids = [i for c in (primary, other) for i in c.properties.get("hs_merged_object_ids", "").split(";") if i]
         values["hs_additional_emails"] = ";".join(emails)
-        values["hs_merged_object_ids"] = ";".join([*old_ids, primary.id, other.id])
-        for dead in (primary, other):
-            self.archive(dead)
-        made = self.add(now_ms)
-        for dead in (primary, other):
+        values["hs_merged_object_ids"] = ";".join([*old_ids, *(one.id for one in ends)])
+        for dead in ends:
+            self._bin(dead)
+        made = primary if keeps_primary_id else self.add(now_ms, source=None)
+        for dead in ends:
             self._successor[dead.id] = made.id
         made.created_ms = min(primary.created_ms, other.created_ms)
         kept = {k: v for k, v in values.items() if k not in ALWAYS_SHOWN}
-        self.write(made, kept, now_ms, 0)
+        self._tell(
+            Happening("merge", made.id, now_ms, "CRM_UI", primary_id=primary.id, merged_ids=(other.id,)),
+        )
+        self.write(made, kept, now_ms, 0, source="MERGE_CONTACTS")
         made.properties["createdate"] = iso_time(made.created_ms)
         return made
 
@@ -194,6 +236,11 @@ class Contacts:
                 found.append(contact)
             position += 1
         return found, None
+
+    def _bin(self, contact: Contact) -> None:
+        contact.archived = True
+        for name, value in contact.properties.items():
+            self._reindex(contact, name, value, "")
 
     def _reindex(self, contact: Contact, name: str, old: str, new: str) -> None:
         if name == "hs_additional_emails":

@@ -14,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from scripts.sandbox.answers import Refusal
+from scripts.sandbox.answers import Refusal, now_ms
 from scripts.sandbox.calls import CallLog
 from scripts.sandbox.faults import FaultPlan
+from scripts.sandbox.happenings import nobody
+from scripts.sandbox.webhooks import Subscriptions, Webhooks
 
 if TYPE_CHECKING:
     from scripts.sandbox.api import Account
@@ -72,8 +74,36 @@ def merge_contacts(account: "Account", asked: dict[str, Any]) -> Any:
 def archive_contact(account: "Account", asked: dict[str, Any]) -> Any:
     """Archive the contact with `id`."""
     contact = account.portal.get(None, asked["id"])
-    account.portal.contacts.archive(contact)
+    account.portal.contacts.archive(contact, now_ms(), "CRM_UI")
     return contact.full()
+
+
+def restore_contact(account: "Account", asked: dict[str, Any]) -> Any:
+    """Take the contact with `id` out of the bin."""
+    return account.portal.restore(asked["id"]).full()
+
+
+def erase_contact(account: "Account", asked: dict[str, Any]) -> Any:
+    """Delete the contact with `id` for good, for its privacy; `deletion_first` turns the order of what is told."""
+    contact = account.portal.get(None, asked["id"])
+    first = bool(asked.get("deletion_first"))
+    account.portal.contacts.erase(contact, now_ms(), deletion_first=first)
+    return contact.full()
+
+
+def show_webhooks(account: "Account", _asked: dict[str, Any]) -> Any:
+    """How many events were told, wait, were delivered, failed; `url` is empty where nobody is told."""
+    return account.webhooks.counts() if account.webhooks else {"url": "", "pending": 0}
+
+
+def change_webhooks(account: "Account", asked: dict[str, Any]) -> Any:
+    """Tell somebody else from now on (see `Subscriptions`), counting anew; an empty body ends it."""
+    made = Webhooks(Subscriptions.of(asked)) if asked else None
+    if account.webhooks:
+        account.webhooks.stop()
+    account.webhooks = made
+    account.portal.announcer.listener = made.tell if made else nobody
+    return show_webhooks(account, {})
 
 
 def show_properties(account: "Account", _asked: dict[str, Any]) -> Any:
@@ -143,7 +173,7 @@ def freeze(account: "Account", asked: dict[str, Any]) -> Any:
 
 
 def reset(account: "Account", asked: dict[str, Any]) -> Any:
-    """Start again: `contacts`, `calls`, `faults`, `limits`, each unless set to false. Properties stay."""
+    """Start again: `contacts`, `calls`, `faults`, `limits`, `webhooks`, each unless set to false. Properties stay."""
     if asked.get("contacts", True):
         account.portal.clear()
     if asked.get("calls", True):
@@ -152,6 +182,8 @@ def reset(account: "Account", asked: dict[str, Any]) -> Any:
         account.plan = FaultPlan()
     if asked.get("limits", True):
         account.limit.restart()
+    if asked.get("webhooks", True):
+        change_webhooks(account, {})
     return {"reset": True}
 
 
@@ -165,6 +197,10 @@ def control_routes() -> list[Route]:
         ("POST", "edit", edit_contact),
         ("POST", "merge", merge_contacts),
         ("POST", "archive", archive_contact),
+        ("POST", "restore", restore_contact),
+        ("POST", "erase", erase_contact),
+        ("GET", "webhooks", show_webhooks),
+        ("POST", "webhooks", change_webhooks),
         ("GET", "properties", show_properties),
         ("POST", "properties", change_properties),
         ("GET", "faults", show_faults),

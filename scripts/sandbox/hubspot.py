@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -116,12 +117,41 @@ class HubSpotSandbox:
         self._post("edit", email=email, properties=dict(properties))
 
     def merge(self, primary_id: str, other_id: str) -> str:
-        """Merge two contacts; returns the id of the new record."""
+        """Merge two contacts; returns the id of the record both became."""
         return str(self._post("merge", primary=primary_id, other=other_id)["id"])
 
     def archive(self, record_id: str) -> None:
         """Put a contact in the bin."""
         self._post("archive", id=record_id)
+
+    def restore(self, record_id: str) -> None:
+        """Take a contact out of the bin."""
+        self._post("restore", id=record_id)
+
+    def erase(self, record_id: str, *, deletion_first: bool = False) -> None:
+        """Delete a contact for good, for its privacy."""
+        self._post("erase", id=record_id, deletion_first=deletion_first)
+
+    def send_webhooks(self, url: str, secret: str, **more: Any) -> None:
+        """Tell `url` what happens from now on; see `webhooks.Subscriptions` for the other fields."""
+        self._post("webhooks", url=url, secret=secret, **more)
+
+    def stop_webhooks(self) -> None:
+        """Tell nobody any more."""
+        self._post("webhooks")
+
+    def webhooks(self) -> dict[str, Any]:
+        """How many events were `told`, are `pending`, `delivered`, `failed`, `lost`, and the `statuses` that came."""
+        return self._get("webhooks")
+
+    def webhooks_settled(self, seconds: float = 30.0) -> dict[str, Any]:
+        """Wait until no event is on its way; returns the counts, raises TimeoutError when some still are."""
+        deadline = time.monotonic() + seconds
+        while (counts := self.webhooks())["pending"]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"webhooks are still on their way: {counts}")
+            time.sleep(0.02)
+        return counts
 
     def set_faults(
         self,
@@ -167,7 +197,7 @@ class HubSpotSandbox:
         self._post("freeze", frozen=frozen)
 
     def reset(self, **parts: bool) -> None:
-        """Start again: `contacts`, `calls`, `faults`, `limits`, each unless given as False."""
+        """Start again: `contacts`, `calls`, `faults`, `limits`, `webhooks`, each unless given as False."""
         self._post("reset", **parts)
 
     def _get(self, path: str) -> dict[str, Any]:
@@ -212,6 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--partial-success-is-200", action=switch, default=False, help="in 2026-09 only")
     parser.add_argument("--merged-ids-in-batch-read", action=switch, default=True)
     parser.add_argument("--email-upsert-needs-email", action=switch, default=True)
+    parser.add_argument("--merge-keeps-primary-id", action=switch, default=False)
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with the process that started it")
     return parser
 

@@ -76,7 +76,7 @@ def archive_batch(call: Call) -> Answer:
     for one in batch_inputs(call.body):
         contact = call.portal.contacts.by_id(required_text(one.get("id"), "id"))
         if contact is not None:
-            call.portal.contacts.archive(contact)
+            call.portal.contacts.archive(contact, now_ms())
     return 204, None
 
 
@@ -114,7 +114,7 @@ def archive_contact(call: Call) -> Answer:
     """Answer the archiving of one contact."""
     contact = call.portal.contacts.by_id(call.params["id"])
     if contact is not None:
-        call.portal.contacts.archive(contact)
+        call.portal.contacts.archive(contact, now_ms())
     return 204, None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from scripts.sandbox.answers import InvalidValue, Refusal, invalid_values, not_found, now_ms
 from scripts.sandbox.contacts import Contact, Contacts
+from scripts.sandbox.happenings import Announcer
 from scripts.sandbox.inputs import (
     batch_inputs,
     normal_id,
@@ -32,6 +33,7 @@ class PortalOptions:
     partial_success_is_200: bool = False
     merged_ids_in_batch_read: bool = True
     email_upsert_needs_email: bool = True
+    merge_keeps_primary_id: bool = False
     validation_rules: list[dict[str, Any]] = field(default_factory=list)
     missing_scopes: list[str] = field(default_factory=list)
     custom_properties: int = 1000
@@ -75,12 +77,13 @@ class Portal:
     def __init__(self, properties: Iterable[Property] | None = None, options: PortalOptions | None = None) -> None:
         self.schema = Schema.of(properties or [*default_properties(), *lms_properties()])
         self.options = options or PortalOptions()
+        self.announcer = Announcer()
         self._random = random.Random(4242)
         self.clear()
 
     def clear(self) -> None:
         """Forget every contact."""
-        self.contacts = Contacts(self.schema.exclusive - {"email"})
+        self.contacts = Contacts(self.schema.exclusive - {"email"}, self.announcer)
 
     def add_property(self, asked: Document) -> Property:
         """Create a property as the API does."""
@@ -183,22 +186,31 @@ class Portal:
         for one in known:
             given = {k: v.lower() for k, v in one.items() if k == "hs_additional_emails"}
             values = self._checked(None, {k: v for k, v in one.items() if k not in given}, Claims(), "seed")
-            contact = self.contacts.add(now_ms())
-            self.contacts.write(contact, {**values, **given}, contact.created_ms, 0)
+            contact = self.contacts.add(now_ms(), source=None)
+            self.contacts.write(contact, {**values, **given}, contact.created_ms, 0, source=None)
             ids.append(contact.id)
         return ids
 
     def edit(self, contact: Contact, values: Mapping[str, str]) -> None:
         """Change a contact as a person in the CRM does; lifecycle stages may go back."""
         checked = self._checked(contact, values, Claims(), "edit")
-        self.contacts.write(contact, checked, now_ms(), 0)
+        self.contacts.write(contact, checked, now_ms(), 0, source="CRM_UI")
 
     def merge(self, primary_id: str, other_id: str) -> Contact:
         """Merge two records into a new one."""
         primary, other = self.get(None, primary_id), self.get(None, other_id)
         if primary is other:
             raise Refusal(400, "VALIDATION_ERROR", "A contact can not be merged with itself.")
-        return self.contacts.merge(primary, other, now_ms())
+        return self.contacts.merge(primary, other, now_ms(), keeps_primary_id=self.options.merge_keeps_primary_id)
+
+    def restore(self, record_id: str) -> Contact:
+        """Take a record out of the bin; refused where somebody has its e-mail or a unique value by now."""
+        contact = self.contacts.in_bin(record_id)
+        if contact is None:
+            raise not_found([record_id])
+        self._check_conflicts(contact, dict(contact.properties), Claims(), contact)
+        self.contacts.restore(contact, now_ms())
+        return contact
 
     # -- one input of a batch
 

@@ -52,7 +52,8 @@ def _configuration(process: Assembly) -> tuple[Config | None, list[Line]]:
         )
     ]
     for name, connection in config.connections.items():
-        if registry.system_of(connection).inbound and not config.routes_from(name):
+        able = registry.system_of(connection).capabilities
+        if able.receives_webhooks and not able.holds_contacts and not config.routes_from(name):
             advice = "Add a route from it, or its events end as no_route."
             found.append(Line("warning", about, f"no route leads from {name}", advice))
     return config, found

@@ -29,6 +29,7 @@ OFF: dict[str, Any] = {
     "partial_success_is_200": False,
     "merged_ids_in_batch_read": True,
     "email_upsert_needs_email": True,
+    "merge_keeps_primary_id": False,
     "validation_rules": [],
     "missing_scopes": [],
     "custom_properties": 1000,

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import Call, CallRecord, Client, Limits, Reply
-from integration.connectors.crm import hubspot_check, hubspot_oauth, hubspot_scopes
+from integration.connectors.crm import hubspot_check, hubspot_oauth, hubspot_scopes, hubspot_webhooks
 from integration.connectors.crm.hubspot_batches import ALWAYS_ASKED, Batch, contacts, found, normal
 from integration.connectors.crm.hubspot_consequences import NOT_HALVED
 from integration.connectors.crm.hubspot_errors import Problem, problems
@@ -31,6 +31,7 @@ from integration.model.contacts import Answer, ContactWrite, RemoteContact
 from integration.ports import Capabilities, Finding, GrantStore
 
 CAPABILITIES = Capabilities(
+    receives_webhooks=True,
     holds_contacts=True,
     batch_size=100,
     rates=RATES,
@@ -123,13 +124,14 @@ class HubSpot:
         Source: HubSpot docs, properties and contacts (batch read).
         """
         where = self._config.base_url or DEFAULT_URL
-        return hubspot_check.findings(
+        of_account = hubspot_check.findings(
             where,
             properties=lambda: self._call("properties.list", method="GET").body,
             contacts=lambda: self.read(None, ["1", "2"], []),
             scopes=lambda: hubspot_scopes.probe(self._probe, *self._probes()),
             role_property=self._config.options.role_property,
         )
+        return [*of_account, *hubspot_webhooks.findings(self._config)]
 
     def ask(self, operation: str, method: str = "GET", body: object = None, **place: str) -> Reply:
         """Make one call that is about the account and not about contacts; `place` fills the path.

@@ -1,0 +1,40 @@
+"""What happens to a contact of the portal, as whoever listens is told: webhooks are made of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+__all__ = ["Announcer", "Happened", "Happening", "nobody"]
+
+Happened = Literal["creation", "propertyChange", "deletion", "restore", "merge", "privacyDeletion"]
+
+
+class Happening(NamedTuple):
+    """One thing that happened to the contact `contact_id`; `source` is HubSpot's word for who did it.
+
+    A merge names both records as they were, and `contact_id` is the one that goes on.
+    """
+
+    happened: Happened
+    contact_id: str
+    at_ms: int
+    source: str
+    property: str = ""
+    value: str = ""
+    primary_id: str = ""
+    merged_ids: tuple[str, ...] = ()
+
+
+def nobody(_told: Happening) -> None:
+    """Listen to nothing."""
+
+
+@dataclass(slots=True)
+class Announcer:
+    """Tells the one who listens now."""
+
+    listener: Callable[[Happening], None] = nobody
+
+    def __call__(self, happening: Happening) -> None:
+        """Tell it."""
+        self.listener(happening)
