@@ -22,6 +22,7 @@ from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason,
 from integration.identity import Sighting
 from integration.model.contacts import CONTACT
 from integration.model.events import LearningEvent
+from integration.model.identity import NONE, Identity
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import audit, courses, events, inbox, people, sync_state
@@ -58,7 +59,8 @@ class Recorded:
 class Pipeline:
     """Everything a batch needs; built once per process by the composition root.
 
-    `nightly` says when a nightly flow into a connection is due next.
+    `nightly` says when a nightly flow into a connection is due next, `rules` who is matched with whom, as the
+    transaction sees it that decides by them.
     """
 
     engine: Engine
@@ -67,6 +69,7 @@ class Pipeline:
     ring: KeyRing
     keys: IndexKeys
     nightly: Callable[[str], datetime]
+    rules: Callable[[Connection], Identity] = lambda _: NONE
 
     def sync(self, kind: str, ids: Sequence[int]) -> Recorded:
         """Take inbox rows of one kind all the way to what is due; return what that led to.
@@ -153,7 +156,7 @@ class Pipeline:
             Sighting.of(item.row.connection, event, item.row.received_at) for item in batch for event in item.events
         ]
         owners = [item for item in batch for _ in item.events]
-        who = identity.identify(db, sightings, self.ring, self.keys)
+        who = identity.identify(db, sightings, self.ring, self.keys, self.rules(db))
 
         facts = [
             self._fact(item.row, sighting, person)
@@ -210,7 +213,7 @@ class Pipeline:
         batch: Sequence[Translated],
         owners: Sequence[Translated],
         sightings: Sequence[Sighting],
-        found: Sequence[int | NeedsAttention],
+        found: Sequence[int | NeedsAttention | Ignored],
         news: set[int],
     ) -> list[Settled]:
         """Return one outcome per row: a row of several events is only done when none of them is parked."""
@@ -220,6 +223,8 @@ class Pipeline:
             if isinstance(person, NeedsAttention):
                 waits = tuple(identity.park_keys(sighting, self.keys))
                 outcomes[row_id] = Settled(row_id, "parked", person.reason, person.detail, park_keys=waits)
+            elif isinstance(person, Ignored):
+                outcomes.setdefault(row_id, Settled(row_id, "ignored", person.reason, person.detail))
             elif row_id not in outcomes:
                 routed = any(sighting.event.type.flow in r.flows for r in self.config.routes_from(sighting.connection))
                 reason = Reason.APPLIED if person in news else Reason.DUPLICATE_FACT

@@ -63,7 +63,8 @@ class Target:
     by, in order; `create_by` is the one to create it by, None where it cannot be created. `passive` goes along with
     a real change. `unknown_person` says what becomes of somebody the CRM does not know. `rules` names the properties
     that are written under a condition (`delivery.ownership`), `theirs` the ones that the CRM owns, and `dropped` why
-    a property gets no value.
+    a property gets no value. `deleted_contact` says what becomes of somebody whose contact was deleted there, and
+    `excluded` by which rule nothing of this person is written at all.
     """
 
     person_id: int
@@ -76,6 +77,8 @@ class Target:
     rules: Mapping[str, str] = field(default_factory=dict)
     theirs: frozenset[str] = frozenset()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    deleted_contact: Literal["hold", "recreate"] = "hold"
+    excluded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ FROM links l JOIN unnest(%(connection)s::text[], %(external_id)s::text[]) AS t(c
 
 _BY_EMAIL = "SELECT id, email_key FROM people WHERE email_key = ANY(%(keys)s::bytea[])"
 
+_BY_EMPLOYEE_ID = "SELECT id, employee_key FROM people WHERE employee_key = ANY(%(keys)s::bytea[])"
+
 _LINKED = """
 SELECT object_id, connection, external_id, object_type FROM links
 WHERE object_id = ANY(%(ids)s::bigint[]) AND object_type = ANY(%(object_types)s::text[]) AND moved_to IS NULL
@@ -38,14 +40,17 @@ WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id
 _NEW_IDS = "SELECT nextval('people_id_seq') FROM generate_series(1, %(count)s)"
 
 _INSERT = """
-INSERT INTO people (id, profile, email_key)
-SELECT * FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[])
+INSERT INTO people (id, profile, email_key, employee_key, attention)
+SELECT * FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[], %(employee_key)s::bytea[],
+                     %(attention)s::text[])
 """
 
 _UPDATE = """
-UPDATE people p SET profile = t.profile, email_key = t.email_key, attention = t.attention
-FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[], %(attention)s::text[])
-     AS t(id, profile, email_key, attention)
+UPDATE people p
+SET profile = t.profile, email_key = t.email_key, employee_key = t.employee_key, attention = t.attention
+FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[], %(employee_key)s::bytea[],
+            %(attention)s::text[])
+     AS t(id, profile, email_key, employee_key, attention)
 WHERE p.id = t.id
 """
 
@@ -116,6 +121,15 @@ def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str
     return {candidates[bytes(row.email_key)]: row.id for row in rows}
 
 
+def by_employee_id(db: Connection, employee_ids: Iterable[str], keys: IndexKeys) -> dict[str, int]:
+    """Return the person each of these normalised employee ids belongs to."""
+    candidates = {key: one for one in employee_ids for key in keys.candidates("employee_id", one)}
+    if not candidates:
+        return {}
+    rows = execute(db, _BY_EMPLOYEE_ID, {"keys": sorted(candidates)}).all()
+    return {candidates[bytes(row.employee_key)]: row.id for row in rows}
+
+
 def linked(db: Connection, ids: Iterable[int], object_types: Sequence[str]) -> dict[int, list[tuple[str, str, str]]]:
     """Return (connection, external id, object type) of each person, the oldest link first."""
     found: dict[int, list[tuple[str, str, str]]] = {}
@@ -149,7 +163,8 @@ def save(db: Connection, people: Iterable[Person], ring: KeyRing, keys: IndexKey
         values: dict[str, list[object]] = {
             "id": [p.id for p in chosen],
             "profile": [ring.seal(p.profile.dump(), profile_context(p.id)) for p in chosen],
-            "email_key": [keys.newest("email", p.profile.email) if p.profile.email else None for p in chosen],
+            "email_key": [_key(keys, "email", p.profile.email) for p in chosen],
+            "employee_key": [_key(keys, "employee_id", p.profile.employee_id) for p in chosen],
             "attention": [p.attention for p in chosen],
         }
         execute(db, sql, values)
@@ -176,6 +191,10 @@ def bump(db: Connection, ids: Iterable[int]) -> None:
 def due_transitions(db: Connection, *, limit: int) -> list[int]:
     """Return, locked, people whose projection changes by the clock alone (a certificate expired)."""
     return [row.id for row in execute(db, _DUE_TRANSITIONS, {"limit": limit}).all()]
+
+
+def _key(keys: IndexKeys, field: str, value: str | None) -> bytes | None:
+    return keys.newest(field, value) if value else None
 
 
 def _person(row: Row[Any], ring: KeyRing) -> Person:
