@@ -139,7 +139,9 @@ def _sentences(effect: IdentityEffect) -> Iterator[str]:
     if effect.different:
         yield f"{count(effect.different, 'person', 'people')} shown by what other systems say of them"
     if effect.looked_at:
-        yield f"{count(effect.looked_at, 'parked person', 'parked people')} looked for again, {effect.reads} calls to read"
+        yield f"{count(effect.looked_at, 'parked person', 'parked people')} looked for again"
+    if effect.reads:
+        yield f"calls: {effect.reads} to read"
     if effect.in_doubt:
         yield (
             f"{count(effect.in_doubt, 'parked event waits', 'parked events wait')} until released: "

@@ -1,4 +1,4 @@
-"""Identity rules against Postgres: who is matched with whom, who never becomes a contact, and what follows a publish."""
+"""Identity rules on Postgres: who is matched with whom, who never becomes a contact, and what follows a publish."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -87,7 +87,7 @@ def test_staff_never_become_contacts_until_the_rule_goes(
     assert rows(engine, "SELECT count(*) FROM events") == [(3,)]
     publish(engine, {})
     roll_out(engine, flusher.flush)
-    assert states(engine) == [("in_step", "written")] * 3
+    assert sorted(states(engine)) == [("in_step", "unchanged"), ("in_step", "written"), ("in_step", "written")]
     assert properties(crm, "eve@acme.com")["courses_completed_count"] == "1"
     with engine.begin() as db:
         assert balance(db).unaccounted == 0
