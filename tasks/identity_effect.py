@@ -130,10 +130,9 @@ def tell_identity(changes: Sequence[IdentityChange], found: Sequence[IdentityEff
 
 def _sentences(effect: IdentityEffect) -> Iterator[str]:
     if effect.left_out:
-        stays = f"; {count(effect.with_contact, 'contact stays', 'contacts stay')} as they are"
-        yield f"{effect.left_out} of {count(effect.people, 'person', 'people')} left out" + (
-            stays if effect.with_contact else ""
-        )
+        yield f"{effect.left_out} of {count(effect.people, 'person', 'people')} left out"
+    if effect.with_contact:
+        yield f"a contact of {effect.with_contact} of them stays as it is"
     if effect.taken:
         yield f"{count(effect.taken, 'person', 'people')} left out until now, and taken from then"
     if effect.different:
