@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from integration.config import Config
 from integration.connectors import registry
 from integration.errors import Reason
-from integration.identity import IN_DOUBT, LEARNER
+from integration.identity import LEARNER
 from integration.model.identity import Identity
 from integration.pipeline import WRITE_CONTACT
 from integration.security.seal import KeyRing
@@ -28,7 +28,7 @@ ORDER BY subject_id LIMIT %(limit)s
 """
 
 _PARKED = """
-SELECT count(*) FROM inbox WHERE status = 'parked' AND connection = %(connection)s AND reason = ANY(%(reasons)s::text[])
+SELECT count(*) FROM inbox WHERE status = 'parked' AND connection = %(connection)s AND reason = %(reason)s
 """
 
 
@@ -65,8 +65,8 @@ def identity_effects(
         if capabilities.holds_contacts:
             yield _contacts(db, name, ring, (old.identity, new.identity) if whose else None, capabilities.batch_size)
         elif name in changed:
-            reasons = [reason.value for reason in sorted(IN_DOUBT)]
-            parked = execute(db, _PARKED, {"connection": name, "reasons": reasons}).scalar_one()
+            values = {"connection": name, "reason": Reason.EMAIL_TAKEN.value}
+            parked = execute(db, _PARKED, values).scalar_one()
             yield IdentityEffect(name, in_doubt=parked)
 
 

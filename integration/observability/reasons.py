@@ -151,7 +151,7 @@ WORDS: dict[Reason, Words] = {
         "the route, restart, and run `coursewire parked release --reason unknown_person`.",
     ),
     Reason.PERSON_IGNORED: Words(
-        "The system does not know this person, and the route or the identity rules say to ignore such people.",
+        "The system does not know this person, and the route says to ignore such people, or the identity rules do.",
         "Nothing to do, unless that is not meant: then set unknown_person there to hold or create.",
     ),
     Reason.NO_EMAIL: Words(

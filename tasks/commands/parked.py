@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 from sqlalchemy import Connection
@@ -13,15 +13,18 @@ from sqlalchemy import Connection
 from integration import decisions
 from integration.decisions import SHOWN, CannotDecide, Decided, Question
 from integration.errors import Reason
+from integration.model.identity import learners
 from integration.observability.reasons import words
 from integration.security import redact
 from integration.storage import parked, people, replays
 from integration.storage.dead import Chosen
 from integration.storage.parked import ParkedLearner, ParkedPerson
+from mappings import store
 from tasks import precedent
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands import replaying
+from tasks.commands.choice import Choice
 from tasks.commands.evidence import Evidence, find_event, find_person, of_event, of_person, say_evidence
 from tasks.commands.options import ALWAYS, AsJson, ByConnection, ByKind, Yes, back_to, kinds, reason_code, time_span
 from tasks.commands.ring import ring, ring_back
@@ -33,39 +36,6 @@ from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 app = typer.Typer(help="Show what waits for a decision, and decide.", no_args_is_help=True, rich_markup_mode=None)
 
 Decide = Callable[[Connection], Decided]
-
-
-class Choice(NamedTuple):
-    """What is decided about an event, as the options say it, and what rule is made of that."""
-
-    person: int | None = None
-    new_person: bool = False
-    release: bool = False
-    ignore: bool = False
-    always: Always | None = None
-
-    @property
-    def number(self) -> int:
-        """Return how many decisions these are."""
-        return sum((self.person is not None, self.new_person, self.release, self.ignore))
-
-    @property
-    def is_about_learner(self) -> bool:
-        """Return whether it is decided who the learner is."""
-        return self.person is not None or self.new_person
-
-    def check(self) -> None:
-        """Raise BadParameter where it is not one decision, or no rule can be made of it."""
-        if self.number != 1:
-            raise typer.BadParameter("Give exactly one of --person, --new-person, --release and --ignore.")
-        fits = self.is_about_learner if self.always == "same_email" else self.ignore
-        if self.always and not fits:
-            raise typer.BadParameter("--always is same_email with --person or --new-person, else domain or id.")
-
-    def words(self, name: EventName) -> str:
-        """Return the decision as it was typed, for the history of the rules."""
-        decided = f"--person {self.person}" if self.person else "--new-person" if self.new_person else "--ignore"
-        return f"parked resolve {name} {decided} --always {self.always}"
 
 
 def _known(value: str) -> str:
@@ -245,7 +215,8 @@ def _asked(db: Connection, process: Assembly, inbox_id: int, choice: Choice) -> 
     """Return the question, whom `--person` names, and the rule that `--always` makes of the answer."""
     is_read = choice.is_about_learner or choice.always == "same_email"
     question = _question(db, process, inbox_id) if is_read else decisions.about_event(db, inbox_id)
-    if choice.release and question.row.reason == Reason.EMAIL_TAKEN:
+    asks = learners(store.active(db).identity, question.row.connection).same_email == "park"
+    if choice.release and asks and question.row.reason == Reason.EMAIL_TAKEN:
         decisions.still_taken(db, _question(db, process, inbox_id))
     named = _named(db, process, choice.person) if choice.person is not None else ""
     if choice.always is None:
