@@ -84,7 +84,7 @@ def found(engine: Engine, tag: str) -> set[frozenset[str]]:
     return {frozenset(names) for (names,) in rows(engine, query, tag=f"{tag}-%")}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), is_alone=st.booleans())
 def test_the_same_events_in_any_order_give_the_same_people(
     engine: Engine, pipeline: Pipeline, put: Put, data: st.DataObject, is_alone: bool
@@ -92,8 +92,8 @@ def test_the_same_events_in_any_order_give_the_same_people(
     """Any accounts, any rules that leave nothing to a person, any order, batches and duplicates: as the rules read."""
     policy = data.draw(ALONE if is_alone else RULES)
     connections = st.just("academy") if is_alone else st.sampled_from(["academy", "campus"])
-    shares = data.draw(st.lists(st.booleans(), min_size=4, max_size=4))
-    chosen = data.draw(st.lists(st.tuples(connections, st.integers(0, 3)), min_size=1, max_size=7))
+    shares = data.draw(st.lists(st.sampled_from([True, True, False]), min_size=3, max_size=3))
+    chosen = data.draw(st.lists(st.tuples(connections, st.integers(0, 2)), min_size=2, max_size=6))
     accounts = [Account(where, n, human, shares[human]) for n, (where, human) in enumerate(chosen)]
     tag = uuid4().hex[:8]
     with engine.begin() as db:  # the office is another one in each story
