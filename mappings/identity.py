@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from integration.config import UnknownPerson
 from integration.model.identity import (
     ContactPolicy,
     DeletedContact,
@@ -14,7 +15,6 @@ from integration.model.identity import (
     IdentityPolicy,
     LookUp,
     SameEmail,
-    UnknownPerson,
 )
 from mappings.canonical import UNIQUE
 from mappings.diff import Differs

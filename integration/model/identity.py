@@ -10,9 +10,10 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
+from integration.config import UnknownPerson
+
 LookUp = Literal["link", "employee_id", "email"]
 SameEmail = Literal["park", "same_person", "new_person"]
-UnknownPerson = Literal["hold", "create", "ignore"]
 DeletedContact = Literal["hold", "recreate"]
 
 
@@ -54,7 +55,7 @@ class IdentityPolicy:
         if domain in self.exclude_domains:
             return f"exclude_domains: {domain}"
         if self.include_domains and domain not in self.include_domains:
-            return f"include_domains, which {domain} is not among" if domain else "include_domains, with no e-mail"
+            return "include_domains, which theirs is not among" if domain else "include_domains, with no e-mail"
         if email and (place := _first(self.exclude_emails, [email.lower()])):
             return f"exclude_emails, pattern {place}"
         if place := _first(self.exclude_ids, ids):

@@ -150,6 +150,8 @@ def resolve(
         say(f"Done. {said}Events released: {len(decided.released)}.")
         if rule:
             _let_go_on(process, rule, made)
+        elif choice.is_about_learner and question.row.reason == Reason.EMAIL_TAKEN:
+            say("Is the answer always the same? Decide the next one with `--always same_email`, and it becomes a rule.")
 
 
 @app.command("release")

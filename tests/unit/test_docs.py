@@ -9,9 +9,10 @@ import typer
 import yaml
 
 import mappings.tables
+from integration.config import UnknownPerson
 from integration.errors import Reason
 from integration.model.events import EventType
-from integration.model.identity import DeletedContact, LookUp, SameEmail, UnknownPerson
+from integration.model.identity import DeletedContact, LookUp, SameEmail
 from integration.settings import Settings
 from integration.storage.tables import Base
 from mappings.canonical import CANONICAL, UNIQUE
