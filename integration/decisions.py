@@ -36,7 +36,7 @@ class CannotDecide(Exception):
 class Question:
     """A parked event, its learner (connection, user id), and what the decision releases: how many, and the oldest.
 
-    `owner` is the person to whom the learner's e-mail belongs, where there is one.
+    `owner` is the person to whom the learner's e-mail belongs, where there is one, and `ids` all that is released.
     """
 
     row: ParkedRow
@@ -44,6 +44,7 @@ class Question:
     number: int
     oldest: list[Event]
     owner: int | None = None
+    ids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def about_event(db: Connection, inbox_id: int) -> Question:
         raise CannotDecide(f"There is no event {inbox_id}. See `coursewire parked list`.")
     if row.status != "parked":
         raise CannotDecide(f"Event {inbox_id} is not parked: it is {row.status}.")
-    return Question(row, None, 1, received.by_id(db, [inbox_id]))
+    return Question(row, None, 1, received.by_id(db, [inbox_id]), ids=frozenset([inbox_id]))
 
 
 def about_learner(
@@ -75,7 +76,7 @@ def about_learner(
     link, emails = _learner(question.row, inbound, ring, keys)
     ids = sorted({inbox_id, *parked.behind(db, identity.link_key(link))})
     owner = next(iter(people.by_email(db, emails, keys).values()), None)
-    return Question(question.row, link, len(ids), received.by_id(db, ids[:SHOWN])[::-1], owner)
+    return Question(question.row, link, len(ids), received.by_id(db, ids[:SHOWN])[::-1], owner, frozenset(ids))
 
 
 def still_taken(db: Connection, question: Question) -> None:
@@ -158,26 +159,10 @@ def _learner(
     row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys
 ) -> tuple[tuple[str, str], list[str]]:
     """Return the learner asked about, and the e-mails they came with."""
-    system = inbound.get(row.connection)
-    if system is None:
-        raise CannotDecide(
-            f"Event {row.id} cannot be read, because {row.connection} is not in the connections file. "
-            "Add it again, or use --ignore."
-        )
-    if row.payload is None:
-        raise CannotDecide(f"Event {row.id} cannot be read, because its payload was purged. Use --ignore.")
-    try:
-        payload = ring.open(row.payload, inbox.payload_context(row.connection, row.request_id))
-        sightings = [
-            Sighting.of(row.connection, event, row.received_at)
-            for event in system.translate(payload)
-            if isinstance(event, LearningEvent)
-        ]
-    except CoursewireError as error:
-        raise CannotDecide(f"Event {row.id} cannot be read ({error}). Mend that, or use --ignore.") from None
+    seen = sightings(row, inbound, ring)
     # A payload may hold several learners: the question is about the one that the event waits behind.
     waits = {bytes(key) for key in row.park_keys or ()}
-    asked = [s for s in sightings if waits & set(identity.park_keys(s, keys))] or sightings
+    asked = [s for s in seen if waits & set(identity.park_keys(s, keys))] or seen
     links = {s.link for s in asked}
     if len(links) != 1:
         raise CannotDecide(f"Event {row.id} names {len(links)} learners. Use --release or --ignore.")
@@ -188,6 +173,27 @@ def _learner(
             "Correct the learner in the LMS and have it sent again, and --ignore this one."
         )
     return link, sorted({s.email for s in asked if s.email})
+
+
+def sightings(row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing) -> list[Sighting]:
+    """Return where a parked event has seen learners. Raises CannotDecide where it cannot be read."""
+    system = inbound.get(row.connection)
+    if system is None:
+        raise CannotDecide(
+            f"Event {row.id} cannot be read, because {row.connection} is not in the connections file. "
+            "Add it again, or use --ignore."
+        )
+    if row.payload is None:
+        raise CannotDecide(f"Event {row.id} cannot be read, because its payload was purged. Use --ignore.")
+    try:
+        payload = ring.open(row.payload, inbox.payload_context(row.connection, row.request_id))
+        return [
+            Sighting.of(row.connection, event, row.received_at)
+            for event in system.translate(payload)
+            if isinstance(event, LearningEvent)
+        ]
+    except CoursewireError as error:
+        raise CannotDecide(f"Event {row.id} cannot be read ({error}). Mend that, or use --ignore.") from None
 
 
 def _hold(db: Connection, question: Question) -> tuple[str, str]:

@@ -14,14 +14,14 @@ from sqlalchemy import Connection, Engine
 from integration.errors import CoursewireError, Reason, RetryLater
 from integration.model.contacts import CONTACT
 from integration.model.hints import ContactHint
-from integration.model.people import LEARNER, normalise_email
+from integration.model.people import LEARNER, normalise_email, normalise_employee_id
 from integration.ports import Inbound
 from integration.security.mentions import mentions
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import audit, erasure, inbox, merges, people, story, tombstones
 from integration.storage.base import single
 from integration.storage.erasure import Nobodys
-from integration.storage.tombstones import Name, email_name
+from integration.storage.tombstones import Name, email_name, employee_name
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ class Eraser:
             row = story.person(db, person_id)
         log.info("person.erased", person=person_id, removed=removed)
         assert row is not None and row.erased_at is not None  # noqa: PT018, S101 - erased just now
-        elsewhere = tuple(name for name in names if name[0] != "email")
+        elsewhere = tuple(name for name in names if name[1])
         return Certificate(person_id, row.erased_at, removed, buried, elsewhere)
 
     def _names(self, db: Connection, ids: list[int]) -> list[Name]:
@@ -78,8 +78,11 @@ class Eraser:
         found: list[Name] = [
             (one.object_type, one.connection, one.external_id) for one in merges.names(db, ids, (CONTACT, LEARNER))
         ]
-        profiles = people.load(db, ids, self.ring).values()
-        return [*found, *(email_name(p.profile.email) for p in profiles if p.profile.email)]
+        for person in people.load(db, ids, self.ring).values():
+            email, employee_id = person.profile.email, person.profile.employee_id
+            found += [email_name(email)] if email else []
+            found += [employee_name(employee_id)] if employee_id else []
+        return found
 
     def _nobodys(self, names: list[Name]) -> list[int]:
         """Return the kept events of nobody's that name these; each one is opened for it."""
@@ -123,11 +126,13 @@ class Eraser:
             found |= {(LEARNER, connection, event.learner.lms_user_id or "")}
             email = normalise_email(event.learner.email)
             found |= {email_name(email)} if email else set()
+            employee_id = normalise_employee_id(event.learner.employee_id)
+            found |= {employee_name(employee_id)} if employee_id else set()
         return found
 
 
 def _locks(name: Name) -> set[str]:
     kind, connection, value = name
     if kind == LEARNER:
-        return people.lock_names((connection, value), None)
-    return people.lock_names(None, value) if kind == "email" else set()
+        return people.lock_names((connection, value))
+    return people.lock_names(None, value) if kind == "email" else people.lock_names(None, None, value)

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     INVALID_EMAIL = "invalid_email"
     EMAIL_TAKEN = "email_taken"
     AMBIGUOUS_PERSON = "ambiguous_person"
+    EMPLOYEE_ID_TAKEN = "employee_id_taken"
+    EXCLUDED = "excluded"
     CONNECTION_REMOVED = "connection_removed"
     CRASH_LOOP = "crash_loop"
     INTERNAL_ERROR = "internal_error"

@@ -1,12 +1,13 @@
 """Who an event is about (architecture section 6).
 
-Known link, then normalised e-mail. A known link always wins: an e-mail that belongs to somebody else parks only the
-e-mail change, never the completion. Within one LMS an e-mail that already belongs to another id parks the event with
-its evidence; a decision releases everything that was parked behind it.
+Known link, then what the identity rules of the connection look up: employee id, normalised e-mail; the first that
+finds somebody decides. A known link always wins: an e-mail that belongs to somebody else parks only the e-mail change,
+never the completion. Within one LMS an e-mail that already belongs to another id parks the event with its evidence,
+unless a rule decides; a decision releases everything that was parked behind it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Self
@@ -15,19 +16,24 @@ from sqlalchemy import Connection
 
 from integration.errors import Ignored, NeedsAttention, Reason
 from integration.model.events import LearningEvent, believable
-from integration.model.people import LEARNER, Profile, normalise_email
+from integration.model.identity import NONE, Identity, learners
+from integration.model.people import LEARNER, Profile, normalise_email, normalise_employee_id
 from integration.security import redact
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import people, tombstones
-from integration.storage.people import Person
-from integration.storage.tombstones import Name, email_name
+from integration.storage.people import Owner, Person
+from integration.storage.tombstones import Name, email_name, employee_name
+
+IN_DOUBT = frozenset({Reason.EMAIL_TAKEN, Reason.NO_IDENTITY, Reason.INVALID_EMAIL})
+"""Why an event waits for somebody to say whose it is; of a learner who is left out nobody is asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """An event, and where its learner was seen.
 
-    `link` is what the LMS calls the learner; `email` their address as it is compared, None where it is none.
+    `link` is what the LMS calls the learner; `email` their address and `employee_id` their number as they are compared,
+    None where it is none.
     """
 
     connection: str
@@ -35,6 +41,7 @@ class Sighting:
     at: datetime
     link: tuple[str, str] | None
     email: str | None
+    employee_id: str | None = None
 
     @classmethod
     def of(cls, connection: str, event: LearningEvent, received_at: datetime) -> Self:
@@ -42,7 +49,10 @@ class Sighting:
         user_id = event.learner.lms_user_id
         link = (connection, user_id) if user_id else None
         at = believable(event.occurred_at, received_at)
-        return cls(connection, event, at, link, normalise_email(event.learner.email))
+        learner = event.learner
+        return cls(
+            connection, event, at, link, normalise_email(learner.email), normalise_employee_id(learner.employee_id)
+        )
 
 
 @dataclass(slots=True)
@@ -74,45 +84,68 @@ def link_key(link: tuple[str, str]) -> bytes:
     return sha256("\0".join(("park", *link)).encode()).digest()
 
 
-def identify(db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys) -> Identified:
-    """Find or create the person of each sighting and save what was learned about them.
+def identify(
+    db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys, rules: Identity = NONE
+) -> Identified:
+    """Find or create the person of each sighting, by the identity rules, and save what was learned about them.
 
     Holds the people concerned until the transaction ends, in an order that cannot deadlock. A sighting that cannot be
-    decided yields NeedsAttention in its place and changes nothing; so does Ignored for somebody who was erased.
+    decided yields NeedsAttention in its place and changes nothing; Ignored where the person was erased, or where a rule
+    leaves the learner out anyway.
     """
-    people.serialise(db, {name for s in sightings for name in people.lock_names(s.link, s.email)})
-    decision = _Decision.load(db, sightings, ring, keys)
+    sightings = [_own(sighting, rules) for sighting in sightings]
+    people.serialise(db, {name for s in sightings for name in people.lock_names(s.link, s.email, s.employee_id)})
+    decision = _Decision.load(db, sightings, ring, keys, rules)
     for sighting in sightings:
         try:
             decision.result.found.append(decision.decide(sighting))
-        except (NeedsAttention, Ignored) as undecided:
-            decision.result.found.append(undecided)
+        except NeedsAttention as undecided:
+            decision.result.found.append(excluded(sighting, rules, undecided.reason) or undecided)
+        except Ignored as erased:
+            decision.result.found.append(erased)
     result = decision.result
     people.save(db, result.people.values(), ring, keys)
     people.link(db, LEARNER, result.new_links)
     return result
 
 
+def _own(sighting: Sighting, rules: Identity) -> Sighting:
+    """Return a sighting without an e-mail that is nobody's own."""
+    is_shared = sighting.email is not None and learners(rules, sighting.connection).is_nobodys(sighting.email)
+    return replace(sighting, email=None) if is_shared else sighting
+
+
+def excluded(sighting: Sighting, rules: Identity, reason: Reason | None) -> Ignored | None:
+    """Return that an event in doubt need not be decided about, where a rule leaves its learner out."""
+    learner, policy = sighting.event.learner, learners(rules, sighting.connection)
+    ids = [learner.lms_user_id] if learner.lms_user_id else []
+    by = policy.excluded_by(normalise_email(learner.email), ids) if reason in IN_DOUBT else None
+    return Ignored(Reason.EXCLUDED, f"{by}; it would have been parked: {reason}") if by else None
+
+
 @dataclass(slots=True)
 class _Decision:
     """Everything known about a batch's learners, so that deciding needs no further query."""
 
+    rules: Identity
     links: dict[tuple[str, str], int]
     owners: dict[str, int]
     aliases: set[str]
     buried: set[Name]
+    employees: dict[str, int]
     ids_at: dict[tuple[int, str], set[str]]
     spare_ids: list[int]
     result: Identified
 
     @classmethod
-    def load(cls, db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys) -> "_Decision":
+    def load(
+        cls, db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys: IndexKeys, rules: Identity
+    ) -> "_Decision":
         links = people.by_link(db, LEARNER, sorted({s.link for s in sightings if s.link}))
-        owning = people.owners(db, sorted({s.email for s in sightings if s.email}), keys)
-        owners = {email: owner.person_id for email, owner in owning.items()}
-        aliases = {email for email, owner in owning.items() if owner.is_alias}
-        known = {*links.values(), *owners.values()}
-        strangers = {s.link or s.email for s in sightings if s.link not in links}
+        by_email = people.owners(db, "email", sorted({s.email for s in sightings if s.email}), keys)
+        by_id = people.owners(db, "employee_id", sorted({s.employee_id for s in sightings if s.employee_id}), keys)
+        known = {*links.values(), *(owner.person_id for owner in (*by_email.values(), *by_id.values()))}
+        strangers = {s.link or s.email or s.employee_id for s in sightings if s.link not in links}
         # Whoever is found by the LMS's own id need not be told apart from others of the same e-mail.
         named = people.linked(db, known if strangers else (), [LEARNER])
         ids_at: dict[tuple[int, str], set[str]] = {}
@@ -120,17 +153,15 @@ class _Decision:
             for connection, external_id, _ in names:
                 ids_at.setdefault((person_id, connection), set()).add(external_id)
         loaded = people.load(db, known, ring, lock=True)
-        # Now that they are held: somebody may have moved to another e-mail while we waited for them.
-        owners = {
-            e: who
-            for e, who in owners.items()
-            if e in aliases or loaded[who].is_unreadable or loaded[who].profile.email == e
-        }
+        owners = _still(by_email, loaded, lambda profile: profile.email)
+        employees = _still(by_id, loaded, lambda profile: profile.employee_id)
         return cls(
+            rules=rules,
             links=links,
             owners=owners,
-            aliases=aliases,
-            buried=_buried(db, sightings, links, owners, keys),
+            aliases={value for found in (by_email, by_id) for value, owner in found.items() if owner.is_alias},
+            buried=_buried(db, sightings, links, owners, employees, keys),
+            employees=employees,
             ids_at=ids_at,
             spare_ids=people.new_ids(db, len(strangers)),
             result=Identified(people=loaded),
@@ -141,32 +172,61 @@ class _Decision:
         if person_id is None and not self.buried.isdisjoint(_names(sighting)):
             raise Ignored(Reason.ERASED)
         if person_id is None:
-            person_id = self._by_email(sighting)
+            person_id = self._look_up(sighting)
+            if sighting.link:
+                self.links[sighting.link] = self.result.new_links[sighting.link] = person_id
+                self.ids_at.setdefault((person_id, sighting.connection), set()).add(sighting.link[1])
         person = self.result.people[person_id]
         if person.is_unreadable:
             raise NeedsAttention(Reason.SEAL_KEY_MISSING, f"the profile of person {person_id} cannot be opened")
         self._learn_name(person, sighting)
         self._learn_email(person, sighting)
+        self._learn_employee_id(person, sighting)
         return person_id
 
-    def _by_email(self, sighting: Sighting) -> int:
-        email = sighting.email
-        if email is None:
-            if sighting.event.learner.email:
-                raise NeedsAttention(Reason.INVALID_EMAIL, "the learner is not linked and the e-mail is not valid")
-            raise NeedsAttention(Reason.NO_IDENTITY, "the learner is not linked and came without an e-mail")
-        person_id = self.owners.get(email)
-        if person_id is None:
-            person_id = self._create()
-        elif sighting.link and self.ids_at.get((person_id, sighting.connection), set()) - {sighting.link[1]}:
-            others = redact.text(", ".join(sorted(self.ids_at[person_id, sighting.connection])[:3]))
-            raise NeedsAttention(
-                Reason.EMAIL_TAKEN, f"the e-mail belongs to person {person_id}, whom this LMS calls {others}"
-            )
-        if sighting.link:
-            self.links[sighting.link] = self.result.new_links[sighting.link] = person_id
-            self.ids_at.setdefault((person_id, sighting.connection), set()).add(sighting.link[1])
-        return person_id
+    def _look_up(self, sighting: Sighting) -> int:
+        """Return whom the look-ups of the connection find, the first one first, or somebody new."""
+        policy = learners(self.rules, sighting.connection)
+        for by in policy.look_up:
+            if by == "employee_id" and sighting.employee_id in self.employees:
+                return self.employees[sighting.employee_id]
+            if by == "email" and sighting.email in self.owners:
+                owner = self.owners[sighting.email]
+                evidence = self._is_somebody_else(owner, sighting)
+                if evidence is None or policy.same_email == "same_person":
+                    return owner
+                if policy.same_email == "park":
+                    raise NeedsAttention(Reason.EMAIL_TAKEN, f"the e-mail belongs to person {owner}, {evidence}")
+                return self._create()
+        self._must_be_found_again(sighting)
+        return self._create()
+
+    def _is_somebody_else(self, owner: int, sighting: Sighting) -> str | None:
+        """Return what speaks against the owner of an e-mail being the learner, None where nothing does."""
+        others = self.ids_at.get((owner, sighting.connection), set())
+        if sighting.link and others - {sighting.link[1]}:
+            return f"whom this LMS calls {redact.text(', '.join(sorted(others)[:3]))}"
+        look_up = learners(self.rules, sighting.connection).look_up
+        counts_more = "employee_id" in look_up[: look_up.index("email")]
+        known = self.result.people[owner].profile.employee_id
+        if counts_more and sighting.employee_id and known not in (None, sighting.employee_id):
+            return "who has another employee id"
+        return None
+
+    def _must_be_found_again(self, sighting: Sighting) -> None:
+        """Raise NeedsAttention where the next event of a person who is created now would not find them."""
+        policy, said = learners(self.rules, sighting.connection), sighting.event.learner
+        if (sighting.email and "email" in policy.look_up) or (sighting.employee_id and "employee_id" in policy.look_up):
+            return
+        is_shared = sighting.email is None and normalise_email(said.email) is not None
+        if sighting.link and (is_shared or "email" not in policy.look_up):
+            return
+        if is_shared:
+            raise NeedsAttention(Reason.NO_IDENTITY, "the learner is not linked and came with an e-mail of many")
+        if said.email and not sighting.email:
+            raise NeedsAttention(Reason.INVALID_EMAIL, "the learner is not linked and the e-mail is not valid")
+        came = "with nothing that is looked up" if said.email else "without an e-mail"
+        raise NeedsAttention(Reason.NO_IDENTITY, f"the learner is not linked and came {came}")
 
     def _create(self) -> int:
         person = Person(self.spare_ids.pop(), version=0, profile=Profile(), is_new=True, is_changed=True)
@@ -195,6 +255,28 @@ class _Decision:
             self.result.readdressed.add(person.id)
         if learned.email == email:
             self.owners[email] = person.id
+            if person.attention == Reason.EMAIL_TAKEN:
+                self._mark(person, None)
+        self._replace(person, learned)
+
+    def _learn_employee_id(self, person: Person, sighting: Sighting) -> None:
+        """Take over the newest word; that of somebody else is left, and said where employee ids are looked up."""
+        employee_id = sighting.employee_id
+        if employee_id is None or (employee_id in self.aliases and self.employees.get(employee_id) == person.id):
+            return
+        learned = person.profile.with_employee_id(employee_id, sighting.at)
+        if learned.employee_id != employee_id:
+            return
+        if self.employees.get(employee_id, person.id) != person.id:
+            if "employee_id" in learners(self.rules, sighting.connection).look_up and person.attention is None:
+                self._mark(person, Reason.EMPLOYEE_ID_TAKEN.value)
+            return
+        if person.profile.employee_id not in (None, employee_id):
+            self.employees.pop(person.profile.employee_id, None)
+        if person.profile.employee_id != employee_id:
+            self.result.readdressed.add(person.id)
+        self.employees[employee_id] = person.id
+        if person.attention == Reason.EMPLOYEE_ID_TAKEN:
             self._mark(person, None)
         self._replace(person, learned)
 
@@ -210,10 +292,22 @@ class _Decision:
             person.profile, person.is_changed = profile, True
 
 
+def _still(
+    found: Mapping[str, Owner], loaded: Mapping[int, Person], value_of: Callable[[Profile], str | None]
+) -> dict[str, int]:
+    """Return whose each value is, now that they are held: its owner may have moved to another one meanwhile."""
+    return {
+        value: owner.person_id
+        for value, owner in found.items()
+        if owner.is_alias or loaded[owner.person_id].is_unreadable or value_of(loaded[owner.person_id].profile) == value
+    }
+
+
 def _names(sighting: Sighting) -> set[Name]:
     """Return what an erased person may have been known by, of this learner."""
     names = {(LEARNER, *sighting.link)} if sighting.link else set()
-    return names | ({email_name(sighting.email)} if sighting.email else set())
+    names |= {email_name(sighting.email)} if sighting.email else set()
+    return names | ({employee_name(sighting.employee_id)} if sighting.employee_id else set())
 
 
 def _buried(
@@ -221,11 +315,13 @@ def _buried(
     sightings: Sequence[Sighting],
     links: Mapping[tuple[str, str], int],
     owners: Mapping[str, int],
+    employees: Mapping[str, int],
     keys: IndexKeys,
 ) -> set[Name]:
     """Return the names of strangers that have a tombstone; an address that is somebody's again is theirs."""
     strangers = {name for s in sightings if s.link not in links for name in _names(s)}
-    return tombstones.buried(db, strangers - {email_name(email) for email in owners}, keys)
+    theirs = {email_name(email) for email in owners} | {employee_name(one) for one in employees}
+    return tombstones.buried(db, strangers - theirs, keys)
 
 
 def opened_keys(result: Identified, keys: IndexKeys) -> list[bytes]:

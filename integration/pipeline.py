@@ -26,6 +26,7 @@ from integration.identity import Sighting
 from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.events import LearningEvent
 from integration.model.hints import ContactHint
+from integration.model.identity import NONE, Identity
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import audit, courses, erasure, events, inbox, people, sync_state
@@ -65,7 +66,8 @@ class Recorded:
 class Pipeline:
     """Everything a batch needs; built once per process by the composition root.
 
-    `nightly` says when a nightly flow into a connection is due next.
+    `nightly` says when a nightly flow into a connection is due next, `rules` who is matched with whom, as the
+    transaction sees it that decides by them.
     """
 
     engine: Engine
@@ -74,6 +76,7 @@ class Pipeline:
     ring: KeyRing
     keys: IndexKeys
     nightly: Callable[[str], datetime]
+    rules: Callable[[Connection], Identity] = lambda _: NONE
 
     @cached_property
     def hints(self) -> Hints:
@@ -177,7 +180,7 @@ class Pipeline:
             Sighting.of(item.row.connection, event, item.row.received_at) for item in batch for event in item.events
         ]
         owners = [item for item in batch for _ in item.events]
-        who = identity.identify(db, sightings, self.ring, self.keys)
+        who = identity.identify(db, sightings, self.ring, self.keys, self.rules(db))
 
         facts = [
             self._fact(item.row, sighting, person)
@@ -245,7 +248,7 @@ class Pipeline:
                 waits = tuple(identity.park_keys(sighting, self.keys))
                 outcomes[row_id] = Settled(row_id, "parked", person.reason, person.detail, park_keys=waits)
             elif isinstance(person, Ignored):
-                outcomes.setdefault(row_id, Settled(row_id, "ignored", person.reason))
+                outcomes.setdefault(row_id, Settled(row_id, "ignored", person.reason, person.detail))
             elif row_id not in outcomes:
                 routed = any(sighting.event.type.flow in r.flows for r in self.config.routes_from(sighting.connection))
                 reason = Reason.APPLIED if person in news else Reason.DUPLICATE_FACT

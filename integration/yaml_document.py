@@ -22,6 +22,7 @@ _PLAIN = {
     "dict_type": "expected keys and values here",
     "bool_type": "must be true or false",
     "string_type": "must be text",
+    "tuple_type": "expected a list",
 }
 
 

@@ -20,6 +20,7 @@ CANONICAL: Final[Mapping[str, CanonicalField]] = MappingProxyType(
         "other_lms_user_id": CanonicalField("string", "What a further connection calls the person.", "connection"),
         "email": CanonicalField("email", "The e-mail that was said last."),
         "full_name": CanonicalField("name", "The name that was said last."),
+        "employee_id": CanonicalField("string", "The employee id that was said last."),
         "courses_completed_count": CanonicalField("number", "How many courses the person has completed."),
         "last_course_completed": CanonicalField("string", "The course completed last, by name."),
         "recent_course_completion_date": CanonicalField("datetime", "When that was."),
@@ -32,3 +33,6 @@ CANONICAL: Final[Mapping[str, CanonicalField]] = MappingProxyType(
 
 LOOKED_UP_BY: Final = "lms_user_id"
 """The field that contacts are looked up by, before the e-mail; its property holds unique values."""
+
+UNIQUE: Final = (LOOKED_UP_BY, "employee_id", "email")
+"""The fields that identity rules may look contacts up by, in the order they choose."""

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import yaml
 
 from integration.errors import ConfigError
+from integration.model.identity import ContactPolicy, IdentityPolicy
 from mappings import transforms
+from mappings.identity import spoken
+from mappings.loader import IDENTITY
 from mappings.rules import FieldRule, FieldRules, RuleSet, Scope
 
 _HEAD = """\
@@ -15,19 +19,30 @@ _HEAD = """\
 # What can be said here, with examples: docs/rules.md.
 """
 
+_IDENTITY_HEAD = """\
+# Who is matched with whom. Written by `coursewire rules export`; edit, then `coursewire rules plan DIR`.
+# What can be said here, with examples: docs/identity.md.
+"""
+
 
 def write(rules: RuleSet, folder: Path, *, force: bool = False) -> list[Path]:
-    """Write one file for each scope, and return their paths.
+    """Write one file for each scope, and for each connection with identity rules; return their paths.
 
     Raises ConfigError where a file is there already, unless `force`, or cannot be written.
     """
     files = {folder / _file(scope): text(scope, of) for scope, of in rules.fields.items()}
+    files |= {
+        folder / IDENTITY / f"{connection}.yaml": identity_text(connection, policy)
+        for connection, policy in rules.identity.items()
+        if spoken(policy)
+    }
     there = [str(path) for path in files if path.exists()]
     if there and not force:
         raise ConfigError(f"{', '.join(there)}: there already; nothing was written. Use --force to overwrite.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in files.items():
+            path.parent.mkdir(exist_ok=True)
             path.write_text(content, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}. Name a folder that can be written to.") from None
@@ -47,6 +62,12 @@ def text(scope: Scope, objects: Mapping[str, FieldRules]) -> str:
             name = yaml.safe_dump(rule.name, default_flow_style=True).splitlines()[0]
             parts.append(f"  {name}: {entry.strip()}\n")
     return "".join(parts)
+
+
+def identity_text(connection: str, policy: IdentityPolicy | ContactPolicy) -> str:
+    """Return the identity rules of one connection as a file's text."""
+    said = yaml.safe_dump(spoken(policy), default_flow_style=None, sort_keys=False, width=10_000, allow_unicode=True)
+    return f"{_IDENTITY_HEAD}{yaml.safe_dump({'connection': connection})}{IDENTITY}:\n{indent(said, '  ')}"
 
 
 def _file(scope: Scope) -> str:

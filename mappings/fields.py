@@ -16,7 +16,7 @@ from mappings.transforms import Unfit, Value, plain
 STATUS = "lms_sync_status"
 WELL = [(None, "ok")]
 
-WITHOUT_FACTS = frozenset({STATUS, "email", "full_name"})
+WITHOUT_FACTS = frozenset({STATUS, "email", "full_name", "employee_id"})
 """Canonical fields that hang on the person alone, not on what they learned."""
 
 Canonical = Mapping[str, Sequence[tuple[str | None, Value]]]
@@ -25,13 +25,14 @@ Canonical = Mapping[str, Sequence[tuple[str | None, Value]]]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A person as a projection sees them: their LMS names (the first one first), standings, e-mail and name."""
+    """A person as a projection sees them: LMS names (the first one first), standings, and what they are called."""
 
     names: Sequence[tuple[str, str]]
     standings: Sequence[Standing]
     attention: str | None = None
     email: str | None = None
     full_name: str | None = None
+    employee_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ def canonical(subject: Subject, now: datetime) -> Canonical:
         ("lms_last_synced_at", None): now,
         ("email", None): subject.email,
         ("full_name", None): subject.full_name,
+        ("employee_id", None): subject.employee_id,
     }
     values |= _names(subject)
     values |= _completions(subject.standings)

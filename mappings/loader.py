@@ -8,7 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from integration.errors import ConfigError
+from integration.model.identity import ContactPolicy, IdentityPolicy
 from integration.yaml_document import YamlDocument
+from mappings.identity import ENTRIES, Side
 from mappings.rules import FieldRule, RuleSet, Scope
 from mappings.schema import OBJECTS, FieldEntry, Heading
 
@@ -18,13 +20,25 @@ _MOST_FILES = 500
 IsKnown = Callable[[Scope], str | None]
 """Return why there is nobody whom rules for this scope would be for, None where there is."""
 
+SideOf = Callable[[str], Side]
+"""Return whose identity a connection's rules are about; raises ValueError with a sentence where it can be nobody's."""
 
-def load(folder: Path | Traversable, is_known: IsKnown = lambda _: None) -> RuleSet:
+IDENTITY = "identity"
+"""The key of a file under which identity rules stand."""
+
+_Found = dict[tuple[Scope, str], list[tuple[FieldRule, str]]]
+_Identities = dict[str, tuple[IdentityPolicy | ContactPolicy, str]]
+
+
+def load(
+    folder: Path | Traversable, is_known: IsKnown = lambda _: None, side_of: SideOf = lambda _: "learners"
+) -> RuleSet:
     """Return the rules of every `*.yaml` and `*.yml` file under `folder`.
 
     Raises ConfigError with one line for each mistake; nothing is loaded by halves.
     """
-    found: dict[tuple[Scope, str], list[tuple[FieldRule, str]]] = {}
+    found: _Found = {}
+    identities: _Identities = {}
     mistakes: list[str] = []
     for path in _files(folder):
         try:
@@ -32,15 +46,16 @@ def load(folder: Path | Traversable, is_known: IsKnown = lambda _: None) -> Rule
         except ConfigError as error:
             mistakes.append(str(error))
             continue
-        mistakes += _read(document, found, is_known)
+        mistakes += _read(document, found, identities, is_known, side_of)
     mistakes += _twice(found)
+    mistakes += _unfilled(identities, found)
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     fields: dict[Scope, dict[str, tuple[FieldRule, ...]]] = {}
     for (scope, object_type), rules in sorted(found.items()):
         ordered = sorted((rule for rule, _ in rules), key=lambda rule: rule.name)
         fields.setdefault(scope, {})[object_type] = tuple(ordered)
-    return RuleSet(0, datetime.now(UTC), fields)
+    return RuleSet(0, datetime.now(UTC), fields, {name: policy for name, (policy, _) in sorted(identities.items())})
 
 
 def _files(folder: Path | Traversable) -> list[Path | Traversable]:
@@ -83,9 +98,9 @@ def _below(folder: Path | Traversable) -> Iterable[Path | Traversable]:
 
 
 def _read(
-    document: YamlDocument, found: dict[tuple[Scope, str], list[tuple[FieldRule, str]]], is_known: IsKnown
+    document: YamlDocument, found: _Found, identities: _Identities, is_known: IsKnown, side_of: SideOf
 ) -> list[str]:
-    """Add the rules of one file to `found`; return its mistakes."""
+    """Add the rules of one file to `found` and `identities`; return its mistakes."""
     if not isinstance(document.data, dict):
         return [document.sentence((), "expected system: or connection:, and below it what is filled")]
     try:
@@ -94,10 +109,14 @@ def _read(
         return document.sentences(error)
     scope = Scope(heading.system or "", heading.connection or "")
     mistakes = []
-    unknown = is_known(scope)
+    below = dict(heading.model_extra or {})
+    has_identity = IDENTITY in below
+    if has_identity:
+        mistakes += _identity(document, scope.connection, below.pop(IDENTITY), identities, side_of)
+    unknown = is_known(scope) if below or not has_identity else None
     if unknown:
         mistakes.append(document.sentence(("connection" if scope.connection else "system",), unknown))
-    for object_type, entries in (heading.model_extra or {}).items():
+    for object_type, entries in below.items():
         if object_type not in OBJECTS:
             mistakes.append(
                 document.sentence((object_type,), f"no object is called so; there is: {', '.join(OBJECTS)}")
@@ -113,6 +132,58 @@ def _read(
     return mistakes
 
 
+def _identity(
+    document: YamlDocument, connection: str, given: object, identities: _Identities, side_of: SideOf
+) -> list[str]:
+    """Add the identity rules of one file; return its mistakes."""
+    if not connection:
+        return [document.sentence((IDENTITY,), "identity rules are for one connection: write connection: NAME above")]
+    try:
+        side = side_of(connection)
+    except ValueError as nobody:
+        return [document.sentence(("connection",), str(nobody))]
+    try:
+        policy = ENTRIES[side].model_validate(given if given is not None else {}).policy()
+    except ValidationError as error:
+        return [*_of_the_other_side(document, given, side), *document.sentences(error, (IDENTITY,))]
+    if connection in identities:
+        first = identities[connection][1]
+        return [document.sentence((IDENTITY,), f"{connection} has identity rules already, at {first}")]
+    identities[connection] = (policy, f"{document.path}:{document.line_of((IDENTITY,))}")
+    return []
+
+
+def _of_the_other_side(document: YamlDocument, given: object, side: Side) -> list[str]:
+    """Return a sentence where keys are known, but not of a connection like this one."""
+    other: Side = "contacts" if side == "learners" else "learners"
+    foreign = ENTRIES[other].model_fields.keys() - ENTRIES[side].model_fields.keys()
+    is_meant = [key for key in given if key in foreign] if isinstance(given, dict) else []
+    whose = "a CRM" if other == "contacts" else "a learning system"
+    return [document.sentence((IDENTITY, key), f"this is a rule of {whose}, and this is none") for key in is_meant[:1]]
+
+
+def _unfilled(identities: _Identities, found: _Found) -> list[str]:
+    """Return a sentence for each field that contacts are looked up by and that no rule brings to them."""
+    mistakes = []
+    for connection, (policy, where) in identities.items():
+        own = {Scope(connection=connection)} & {scope for scope, _ in found}
+        filled = {
+            rule.source
+            for (scope, _), rules in found.items()
+            for rule, _ in rules
+            if rule.owner == "lms" and (scope in own if own else scope.system)
+        }
+        chosen = isinstance(policy, ContactPolicy) and policy.look_up != ContactPolicy().look_up
+        names = policy.look_up if chosen else ()
+        mistakes += [
+            f"{where}: {IDENTITY}.look_up: no rule fills a property from {name}, so no contact could be found by it; "
+            "add one under contact:"
+            for name in names
+            if name not in {*filled, "email"}
+        ]
+    return mistakes
+
+
 def _rule(document: YamlDocument, place: tuple[str, str], given: object, mistakes: list[str]) -> FieldRule | None:
     """Return the rule of one entry, or add its mistakes and return None."""
     try:
@@ -124,7 +195,7 @@ def _rule(document: YamlDocument, place: tuple[str, str], given: object, mistake
     return None
 
 
-def _twice(found: dict[tuple[Scope, str], list[tuple[FieldRule, str]]]) -> list[str]:
+def _twice(found: _Found) -> list[str]:
     """Return a sentence for each name or property that two rules of one scope claim."""
     mistakes = []
     for (scope, object_type), rules in found.items():

@@ -1,10 +1,11 @@
 """A published rule set in memory: what one transaction decides by. Immutable, read anew each time (rule 7)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from integration.model.identity import Identity
 from mappings.transforms import Step
 
 ValueType = Literal["string", "number", "date", "datetime", "bool", "enumeration"]
@@ -54,6 +55,7 @@ class RuleSet:
     id: int
     read_at: datetime
     fields: Fields
+    identity: Identity = field(default_factory=dict)
 
     def field_rules(self, connection: str, system: str, object_type: str) -> FieldRules:
         """Return the rules for one object of one connection: its own where there are any, else its system's."""

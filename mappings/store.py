@@ -8,17 +8,22 @@ import orjson
 from sqlalchemy import Connection
 
 from integration.errors import Reason
+from integration.model.identity import Identity
 from integration.storage.statement import execute
 from integration.storage.sync_state import BACKFILL
-from mappings import loader, transforms
+from mappings import identity, loader, transforms
 from mappings.rules import FieldRule, Fields, RuleSet, Scope
 
-_ACTIVE = "SELECT id, published_at, now() AS read_at FROM rule_sets WHERE status = 'published'"
+_ACTIVE = "SELECT id, published_at, now() AS read_at, identity_since FROM rule_sets WHERE status = 'published'"
 _ONE = "SELECT id, published_at, now() AS read_at FROM rule_sets WHERE id = %(id)s"
 
 _FIELDS = """
 SELECT system, connection, object_type, field, source, property, type, transform, owner, rule, required, passive
 FROM field_maps WHERE rule_set_id = %(id)s ORDER BY system, connection, object_type, field
+"""
+
+_IDENTITY = """
+SELECT connection, side, name, value FROM identity_rules WHERE rule_set_id = %(id)s ORDER BY connection, name
 """
 
 _INSERT = """
@@ -34,11 +39,17 @@ SELECT %(id)s, t.* FROM jsonb_to_recordset(%(rows)s::jsonb) AS t(
     owner text, rule text, required boolean, passive boolean)
 """
 
+_INSERT_IDENTITY = """
+INSERT INTO identity_rules (rule_set_id, connection, side, name, value)
+SELECT %(id)s, t.* FROM jsonb_to_recordset(%(rows)s::jsonb) AS t(connection text, side text, name text, value jsonb)
+"""
+
 _RETIRE = "UPDATE rule_sets SET status = 'retired' WHERE status = 'published'"
 
 _PUBLISH = """
 UPDATE rule_sets SET status = 'published', published_at = now(),
-    rolled_out_at = CASE WHEN EXISTS (SELECT FROM sync_state) THEN NULL ELSE now() END
+    rolled_out_at = CASE WHEN EXISTS (SELECT FROM sync_state) THEN NULL ELSE now() END,
+    identity_since = %(identity_since)s
 WHERE id = %(id)s
 """
 
@@ -49,11 +60,13 @@ WHERE published_at IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
 
 # Whoever is in step was so by older rules, and whoever died of a value may live by the new ones. Who is being sent was
 # projected by either; its settlement says by which, and the next slice sees that. It is over when nobody is left whom
-# only older rules have looked at; who was never looked at yet will be, by the new ones.
+# only older rules have looked at; who was never looked at yet will be, by the new ones. Whom older identity rules left
+# parked is looked at by the new ones, where these are others: they may say that they are to be created, or left out.
 _ROLL_OUT = """
 WITH slice AS (
     SELECT s.id FROM sync_state s JOIN rule_sets r ON r.status = 'published' AND r.rolled_out_at IS NULL
-    WHERE (s.status = 'in_step' OR (s.status = 'dead' AND s.reason = ANY(%(curable)s::text[])))
+    WHERE (s.status = 'in_step' OR (s.status = 'dead' AND s.reason = ANY(%(curable)s::text[]))
+           OR (s.status = 'parked' AND s.rule_set < r.identity_since))
       AND (s.rule_set IS NULL OR s.rule_set < r.id)
     ORDER BY s.connection, s.subject_id LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 )
@@ -80,7 +93,7 @@ CURABLE = (Reason.INVALID_VALUE, Reason.UNKNOWN_PROPERTY, Reason.INTERNAL_ERROR)
 
 _LOCK = 7_226_001
 _MOST_KEPT = 8
-_kept: dict[tuple[int, datetime | None], Fields] = {}
+_kept: dict[tuple[int, datetime | None], tuple[Fields, Identity]] = {}
 
 
 class Version(NamedTuple):
@@ -103,7 +116,7 @@ def active(db: Connection) -> RuleSet:
     row = execute(db, _ACTIVE).one_or_none()
     if row is None:
         raise LookupError("no rule set is published; run: coursewire migrate")
-    return RuleSet(row.id, row.read_at, _fields(db, row.id, row.published_at))
+    return RuleSet(row.id, row.read_at, *_content(db, row.id, row.published_at))
 
 
 def version(db: Connection, rule_set: int) -> RuleSet:
@@ -111,7 +124,7 @@ def version(db: Connection, rule_set: int) -> RuleSet:
     row = execute(db, _ONE, {"id": rule_set}).one_or_none()
     if row is None:
         raise LookupError(f"there is no rule set {rule_set}; `coursewire rules history` lists them")
-    return RuleSet(row.id, row.read_at, _fields(db, row.id, row.published_at))
+    return RuleSet(row.id, row.read_at, *_content(db, row.id, row.published_at))
 
 
 def history(db: Connection, *, limit: int) -> list[Version]:
@@ -137,8 +150,11 @@ def publish(db: Connection, rules: RuleSet, *, author: str, comment: str, expect
     values = {"author": author, "comment": comment, "origin": rules.id or None}
     made = int(execute(db, _INSERT, values).scalar_one())
     execute(db, _INSERT_FIELDS, {"id": made, "rows": orjson.dumps(_rows(rules)).decode()})
+    execute(db, _INSERT_IDENTITY, {"id": made, "rows": orjson.dumps(identity.to_rows(rules.identity)).decode()})
+    old = execute(db, _ACTIVE).one_or_none()
+    same = old is not None and not identity.differences(active(db).identity, rules.identity)
     execute(db, _RETIRE)
-    execute(db, _PUBLISH, {"id": made})
+    execute(db, _PUBLISH, {"id": made, "identity_since": old.identity_since if old and same else made})
     return made
 
 
@@ -165,19 +181,21 @@ def defaults() -> RuleSet:
     return loader.load(resources.files("mappings") / "defaults")
 
 
-def _fields(db: Connection, rule_set: int, published_at: datetime | None) -> Fields:
-    """Return a rule set's field rules. A set never changes once it is published, so the last ones are kept."""
+def _content(db: Connection, rule_set: int, published_at: datetime | None) -> tuple[Fields, Identity]:
+    """Return what a rule set says. A set never changes once it is published, so the last ones are kept."""
     place = (rule_set, published_at)
     if place not in _kept:
         fields: dict[Scope, dict[str, list[FieldRule]]] = {}
         for row in execute(db, _FIELDS, {"id": rule_set}).all():
             scope = Scope(row.system, row.connection)
             fields.setdefault(scope, {}).setdefault(row.object_type, []).append(_rule(row))
+        rows = execute(db, _IDENTITY, {"id": rule_set}).all()
+        content = fields, identity.from_rows([(row.connection, row.side, row.name, row.value) for row in rows])
         if published_at is None:
-            return fields
+            return content
         if len(_kept) >= _MOST_KEPT:
             _kept.clear()
-        _kept[place] = fields
+        _kept[place] = content
     return _kept[place]
 
 

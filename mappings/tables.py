@@ -9,11 +9,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from integration.storage.tables import Base
 from integration.storage.tables.base import one_of
+from mappings.identity import Side
 from mappings.rules import Owner, WriteRule
 
 
 class RuleSetRow(Base):
-    """One version of all policy; at most one is published, and only a draft may change."""
+    """One version of all policy; at most one is published, and only a draft may change.
+
+    `identity_since` is the version since which the identity rules are these.
+    """
 
     __tablename__ = "rule_sets"
     __table_args__ = (
@@ -29,6 +33,7 @@ class RuleSetRow(Base):
     published_at: Mapped[datetime | None]
     rolled_out_at: Mapped[datetime | None]
     origin_id: Mapped[int | None] = mapped_column(ForeignKey("rule_sets.id"))
+    identity_since: Mapped[int | None] = mapped_column(ForeignKey("rule_sets.id"))
 
 
 class FieldMapRow(Base):
@@ -53,3 +58,16 @@ class FieldMapRow(Base):
     rule: Mapped[str] = mapped_column(server_default="always")
     required: Mapped[bool] = mapped_column(server_default="false")
     passive: Mapped[bool] = mapped_column(server_default="false")
+
+
+class IdentityRuleRow(Base):
+    """One identity rule of one connection that does not go without saying; `side` is whether it is of an LMS."""
+
+    __tablename__ = "identity_rules"
+    __table_args__ = (one_of("side", get_args(Side)),)
+
+    rule_set_id: Mapped[int] = mapped_column(ForeignKey("rule_sets.id"), primary_key=True)
+    connection: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    side: Mapped[str]
+    value: Mapped[Any] = mapped_column(JSONB)

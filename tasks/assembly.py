@@ -32,6 +32,7 @@ from integration.storage import connections, index_keys, limits
 from integration.storage.base import AWAY, engine_for, single
 from integration.storage.calls import Call
 from integration.storage.credentials import Grants
+from mappings import store
 from tasks.embedded.folder import DataFolder
 from tasks.projection import Projector
 
@@ -141,7 +142,15 @@ class Assembly:
         with self._lock, self.engine.begin() as db:
             systems = {name: connection.system for name, connection in self.config.connections.items()}
             connections.register(db, systems)
-        return Pipeline(self.engine, self.config, self.inbound, self.ring, self.keys, self._next_night)
+        return Pipeline(
+            self.engine,
+            self.config,
+            self.inbound,
+            self.ring,
+            self.keys,
+            self._next_night,
+            lambda db: store.active(db).identity,
+        )
 
     @cached_property
     def budgets(self) -> Mapping[str, Budget]:

@@ -12,11 +12,13 @@ from sqlalchemy import Connection
 from integration.config import Config, ConnectionConfig
 from integration.connectors import registry
 from integration.model.contacts import CONTACT, WRITE_CONTACT
+from integration.model.identity import Identity
 from integration.model.people import LEARNER
 from integration.security.seal import KeyRing
 from integration.storage import events, people
 from integration.storage.statement import execute
-from mappings.fields import STATUS, WITHOUT_FACTS, Subject, canonical, fill
+from mappings.fields import STATUS, WITHOUT_FACTS, canonical, fill
+from mappings.inclusion import take
 from mappings.rules import FieldRule, FieldRules, RuleSet
 
 SLICE = 2_000
@@ -53,23 +55,29 @@ def effects(db: Connection, config: Config, ring: KeyRing, old: RuleSet, new: Ru
         if capabilities.holds_contacts:
             was, becomes = (rules.field_rules(name, connection.system, CONTACT) for rules in (old, new))
             if set(was) != set(becomes):
-                found = _effect(db, connection, ring, was, becomes, old.read_at)
+                found = _effect(db, connection, ring, was, becomes, old.read_at, new.identity)
                 found.writes = ceil(found.changed / capabilities.batch_size)
                 found.reads = found.writes if _must_look(was, becomes) else 0
                 yield found
 
 
 def _effect(
-    db: Connection, connection: ConnectionConfig, ring: KeyRing, was: FieldRules, becomes: FieldRules, now: datetime
+    db: Connection,
+    connection: ConnectionConfig,
+    ring: KeyRing,
+    was: FieldRules,
+    becomes: FieldRules,
+    now: datetime,
+    identity: Identity,
 ) -> Effect:
-    """Project everybody by what differs, slice by slice."""
+    """Project everybody by what differs, slice by slice; whom a rule leaves out is not written, whatever differs."""
     found = Effect(connection.name)
     gone = {rule.property for rule in was} - {rule.property for rule in becomes}
     found.no_longer = sorted(gone)
     old_part, new_part = _concerned(was, becomes), _concerned(becomes, was)
     zone = ZoneInfo(connection.options.timezone)
     taken_over = [rule for rule in new_part if _takes_over(rule, was)]
-    has_facts = any(rule.source not in WITHOUT_FACTS for rule in (*old_part, *new_part))
+    has_facts = bool(identity) or any(rule.source not in WITHOUT_FACTS for rule in (*old_part, *new_part))
     for ids in _slices(db, connection.name):
         loaded = people.load(db, ids, ring)
         names = people.linked(db, ids, [LEARNER]) if has_facts else {}
@@ -78,10 +86,11 @@ def _effect(
             if person.is_gone or person.is_unreadable:
                 continue
             links = [(source, external_id) for source, external_id, _ in names.get(person.id, [])]
-            profile = person.profile
-            subject = Subject(links, standings.get(person.id, []), person.attention, profile.email, profile.full_name)
+            taken = take(identity, links, standings.get(person.id, []), person.profile, person.attention)
+            if taken.excluded is not None:
+                continue
             found.people += 1
-            values = canonical(subject, now)
+            values = canonical(taken.subject, now)
             before, after = fill(values, old_part, zone), fill(values, new_part, zone)
             different = {name for name, value in after.wanted.items() if before.wanted.get(name) != value}
             different |= {name for name, value in fill(values, taken_over, zone).wanted.items() if value}

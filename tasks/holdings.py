@@ -138,6 +138,8 @@ def _line(row: SyncRow) -> Line:
 
 
 def _fields(target: Target, row: SyncRow, there: Mapping[str, str] | None, gone: set[str]) -> list[FieldState]:
+    if target.excluded is not None:
+        return []
     # A row in step whose values we cannot see was right when it was settled; a row never written has none there.
     is_trusted = there is None and row.status == "in_step" and row.reason != Reason.PERSON_IGNORED
     seen = there or {}

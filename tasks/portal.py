@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.model.contacts import CONTACT
+from integration.model.identity import contacts
 from integration.storage import quarantine
 from mappings.rules import RuleSet
 from tasks.assembly import Assembly
@@ -29,7 +30,8 @@ def judgements(process: Assembly, rules: RuleSet) -> Iterator[Judgement]:
             continue
         with process.engine.begin() as db:
             left_out = quarantine.known(db, name, CONTACT)[CONTACT]
-        named = wanted(rules.field_rules(name, system.name, CONTACT), left_out.held | left_out.retried)
+        look_up = contacts(rules.identity, name).look_up
+        named = wanted(rules.field_rules(name, system.name, CONTACT), left_out.held | left_out.retried, look_up)
         try:
             installer = registry.installer(config, process.grants)
         except ConfigError as error:

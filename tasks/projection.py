@@ -1,6 +1,6 @@
 """From people to what a connection should hold of them: where facts and rules meet."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import get_args
@@ -11,14 +11,14 @@ from sqlalchemy import Connection
 from integration.config import Config, UnknownPerson
 from integration.errors import Reason
 from integration.model.contacts import CONTACT, Projected, Target
+from integration.model.identity import contacts
 from integration.model.people import LEARNER
 from integration.security.seal import KeyRing
 from integration.storage import events, loops, people
 from integration.storage.loops import Loop
-from integration.storage.people import Person
 from mappings import store
-from mappings.canonical import LOOKED_UP_BY
-from mappings.fields import Subject, project
+from mappings.fields import project
+from mappings.inclusion import take
 from mappings.rules import FieldRules
 
 _PERMISSIVE = {policy: place for place, policy in enumerate(("ignore", "hold", "create"))}
@@ -37,6 +37,7 @@ class Projector:
         rules = store.active(db)
         settings = self.config.connections[connection]
         filled = rules.field_rules(connection, settings.system, CONTACT)
+        matched = contacts(rules.identity, connection)
         # The database's clock wakes people whose certificate expires, so it must also say that it has.
         now = rules.read_at
         zone = ZoneInfo(settings.options.timezone)
@@ -52,25 +53,26 @@ class Projector:
             profile = person.profile
             left = held.get(person.id, {})
             attention = person.attention or (Reason.FIELD_LOOP.value if left else None)
-            subject = Subject(links, standings.get(person.id, []), attention, profile.email, profile.full_name)
-            projection = project(subject, filled, zone, now)
-            sources = {source for source, _ in links} | {standing.connection for standing in subject.standings}
+            taken = take(rules.identity, links, standings.get(person.id, []), profile, attention)
+            projection = project(taken.subject, filled, zone, now)
             targets[person.id] = Target(
                 person_id=person.id,
                 version=person.version,
-                keys=_keys(person, projection.wanted, filled),
+                keys=_keys(matched.look_up, profile.email, projection.wanted, filled),
                 create_by=("email", profile.email) if profile.email else None,
                 wanted=projection.wanted,
                 passive=projection.passive,
-                unknown_person=self._policy(sources, connection),
+                unknown_person=matched.unknown_person or self._policy(taken.sources, connection),
                 rules=projection.rules,
                 theirs=projection.theirs,
                 held=left,
                 dropped={name: f"{why.detail} ({why.reason})" for name, why in projection.dropped.items()},
+                deleted_contact=matched.deleted_contact,
+                excluded=taken.excluded,
             )
         return Projected(targets, rules.id, unreadable)
 
-    def _policy(self, sources: set[str], target: str) -> UnknownPerson:
+    def _policy(self, sources: Collection[str], target: str) -> UnknownPerson:
         """Return what the routes that brought this person say; the most permissive one where they differ."""
         said = [r.unknown_person for r in self.config.routes if r.target == target and r.source in sources]
         return max(said, key=_PERMISSIVE.__getitem__, default="hold")
@@ -83,8 +85,15 @@ def _by_person(held: Iterable[Loop]) -> dict[int, dict[str, datetime]]:
     return found
 
 
-def _keys(person: Person, wanted: Mapping[str, str], rules: FieldRules) -> tuple[tuple[str, str], ...]:
-    """Return what to find the contact by: our own id for the learner first, the e-mail second."""
-    places = [rule.property for rule in rules if rule.source == LOOKED_UP_BY and rule.owner == "lms"]
-    keys = [(place, wanted[place]) for place in places if wanted.get(place)]
-    return tuple([*keys, ("email", person.profile.email)] if person.profile.email else keys)
+def _keys(
+    look_up: Sequence[str], email: str | None, wanted: Mapping[str, str], rules: FieldRules
+) -> tuple[tuple[str, str], ...]:
+    """Return what to find the contact by, in the order the identity rules say; the e-mail needs no rule to fill it."""
+    keys = []
+    for name in look_up:
+        if name == "email":
+            keys += [("email", email)] if email else []
+        else:
+            places = [rule.property for rule in rules if rule.source == name and rule.owner == "lms"]
+            keys += [(place, wanted[place]) for place in places if wanted.get(place)]
+    return tuple(keys)

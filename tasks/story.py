@@ -12,10 +12,11 @@ from integration.config import Config
 from integration.errors import ConfigError, Reason
 from integration.model.contacts import CONTACT
 from integration.model.people import LEARNER
+from integration.observability.reasons import WORDS
 from integration.observability.whynot import WhyNot
 from integration.security import redact
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import events, people, received
+from integration.storage import events, people, received, story
 from integration.storage.received import Count, Event
 from integration.storage.story import PersonRow
 from mappings import store
@@ -36,6 +37,7 @@ class Who:
     attention: str | None
     erased_at: datetime | None
     links: list[dict[str, str]]
+    former: list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,10 @@ class Teller:
                 attention=row.attention,
                 erased_at=row.erased_at,
                 links=[{"connection": c, "id": veil(external_id), "as": kind} for c, external_id, kind in links],
+                former=[
+                    {"connection": c, "id": veil(old), "as": kind, "merged_into": veil(new)}
+                    for c, kind, old, new in story.former(self.db, row.id)
+                ],
             ),
             received=[veiled(event, veil) for event in known],
             counts=received.counts_of_person(self.db, row.id),
@@ -144,7 +150,9 @@ def _about(row: PersonRow, waiting: Sequence[Event], veil: Veil) -> list[WhyNot]
     causes = []
     if row.erased_at is not None:
         causes.append(WhyNot("The person was erased, so nothing is written anywhere.", "Nothing to do."))
-    if row.attention == Reason.EMAIL_TAKEN:
+    if row.attention == Reason.EMPLOYEE_ID_TAKEN:
+        causes.append(WhyNot(*WORDS[Reason.EMPLOYEE_ID_TAKEN]))
+    elif row.attention == Reason.EMAIL_TAKEN:
         causes.append(
             WhyNot(
                 "The LMS reported a new e-mail that belongs to another person, so it was not taken over.",

@@ -78,8 +78,8 @@ class Batch(Comparison):
         self.give_back(rows)
 
     def _has_target(self, row: Claimed) -> bool:
-        if row.person_id in self.targets:
-            return True
+        if (target := self.targets.get(row.person_id)) is not None:
+            return target.excluded is None or self._leave_out(row, target.excluded)
         if row.person_id in self.unreadable:
             self._park(row, Reason.SEAL_KEY_MISSING, "the person's profile cannot be opened with the master keys")
             return False

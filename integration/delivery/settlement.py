@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 from integration.delivery import policy
 from integration.errors import CoursewireError, Reason, UnknownOutcome
@@ -93,6 +94,12 @@ class Settlement:
         """Leave a row to a person, and look again from time to time: what they mend in the CRM needs no word to us."""
         again = policy.recheck(row.attempts)
         self._settle(row, Settled(row.id, "parked", reason, detail, after=again, failed=failed), was_sent=False)
+
+    def _leave_out(self, row: Claimed, by: str) -> Literal[False]:
+        """Settle a person whom a rule leaves out, without a look: what the CRM has of them stays as it is."""
+        left_out = Settled(row.id, "in_step", Reason.EXCLUDED, by, written=self._version(row))
+        self._settle(row, left_out, was_sent=False)
+        return False
 
     def abandon(self, rows: Iterable[Claimed], error: Exception) -> None:
         """Settle what an unforeseen error left open: believe nothing, and try again in half the company."""

@@ -68,7 +68,8 @@ class Target:
     a real change. `unknown_person` says what becomes of somebody the CRM does not know. `rules` names the properties
     that are written under a condition (`delivery.ownership`), `theirs` the ones that the CRM owns, and `dropped` why
     a property gets no value. `held` are left to the CRM until a time, because somebody puts them back again and again.
-    `deleted_contact` says what becomes of somebody whose contact was deleted there.
+    `deleted_contact` says what becomes of somebody whose contact was deleted there, and `excluded` by which rule
+    nothing of this person is written at all.
     """
 
     person_id: int
@@ -83,6 +84,7 @@ class Target:
     dropped: Mapping[str, str] = field(default_factory=dict)
     held: Mapping[str, datetime] = field(default_factory=dict)
     deleted_contact: Literal["hold", "recreate"] = "hold"
+    excluded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

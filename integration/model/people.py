@@ -16,12 +16,21 @@ _EMAIL = re.compile(r"[^\s@\x00-\x20]+@[^\s@.\x00-\x20]+(?:\.[^\s@.\x00-\x20]+)+
 _MAX_EMAIL = 254
 
 
+_MAX_EMPLOYEE_ID = 254
+
+
 def normalise_email(value: str | None) -> str | None:
     """Return the address as it is compared (trimmed, lower case), or None where it can be none."""
     if value is None:
         return None
     email = value.strip().lower()
     return email if len(email) <= _MAX_EMAIL and _EMAIL.fullmatch(email) else None
+
+
+def normalise_employee_id(value: str | None) -> str | None:
+    """Return the id as it is compared (trimmed, lower case), or None where there is none."""
+    employee_id = (value or "").strip().lower()
+    return employee_id if 0 < len(employee_id) <= _MAX_EMPLOYEE_ID and "\0" not in employee_id else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,8 @@ class Profile:
     email_at: datetime | None = None
     full_name: str | None = None
     full_name_at: datetime | None = None
+    employee_id: str | None = None
+    employee_id_at: datetime | None = None
 
     @classmethod
     def parse(cls, sealed_content: bytes) -> Self:
@@ -42,6 +53,8 @@ class Profile:
             email_at=_time(data.get("email_at")),
             full_name=data.get("full_name"),
             full_name_at=_time(data.get("full_name_at")),
+            employee_id=data.get("employee_id"),
+            employee_id_at=_time(data.get("employee_id_at")),
         )
 
     def dump(self) -> bytes:
@@ -53,6 +66,12 @@ class Profile:
         if self.email_at is not None and (at, email) <= (self.email_at, self.email or ""):
             return self
         return replace(self, email=email, email_at=at)
+
+    def with_employee_id(self, employee_id: str, at: datetime) -> "Profile":
+        """Take an employee id said at `at`, unless a later event said another."""
+        if self.employee_id_at is not None and (at, employee_id) <= (self.employee_id_at, self.employee_id or ""):
+            return self
+        return replace(self, employee_id=employee_id, employee_id_at=at)
 
     def with_name(self, learner: Learner, at: datetime) -> "Profile":
         """Take the learner's name said at `at`, unless a later event said another."""

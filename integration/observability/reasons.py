@@ -116,6 +116,14 @@ WORDS: dict[Reason, Words] = {
         "Several people could be the learner.",
         "Decide which one: `coursewire parked resolve ID --person PERSON`, or `--new-person`.",
     ),
+    Reason.EMPLOYEE_ID_TAKEN: Words(
+        "The LMS reported an employee id that belongs to another person, so it was not taken over.",
+        "Correct the employee id in the LMS; the next event takes it over. Everything else is written.",
+    ),
+    Reason.EXCLUDED: Words(
+        "The identity rules leave this learner out, so nothing of them is written to a CRM.",
+        "Nothing to do, unless that is not meant: then correct the identity rules of the learning system and publish.",
+    ),
     Reason.CONNECTION_REMOVED: Words(
         "The event's connection is not in the connections file any more, so nobody can read it.",
         "Add the connection again and run `coursewire parked release --reason connection_removed`, or drop the event: "
@@ -160,8 +168,8 @@ WORDS: dict[Reason, Words] = {
         "the route, restart, and run `coursewire parked release --reason unknown_person`.",
     ),
     Reason.PERSON_IGNORED: Words(
-        "The system does not know this person, and the route says to ignore such people.",
-        "Nothing to do, unless that is not meant: then set unknown_person of the route to hold or create.",
+        "The system does not know this person, and the route says to ignore such people, or the identity rules do.",
+        "Nothing to do, unless that is not meant: then set unknown_person there to hold or create.",
     ),
     Reason.NO_EMAIL: Words(
         "The contact would have to be created, which needs an e-mail, and none is known.",

@@ -181,6 +181,8 @@ def _in_step(place: Place, line: Line, waiting: tuple[str, ...]) -> list[WhyNot]
     known = words(line.reason)
     if line.reason == "person_ignored" and known:
         return [WhyNot(f"{place.connection}: {known.happened}", known.next, waiting)]
+    if line.reason == "excluded":
+        return [WhyNot(f"Nothing is written to {place.connection}:{_because(line)}", known.next if known else "")]
     if not waiting:
         return []
     happened = (

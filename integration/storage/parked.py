@@ -38,6 +38,12 @@ SELECT id, connection, kind, status, reason, detail, request_id, received_at, pa
 FROM inbox WHERE id = %(id)s
 """
 
+_IN_DOUBT = """
+SELECT id, connection, kind, status, reason, detail, request_id, received_at, payload, park_keys
+FROM inbox WHERE status = 'parked' AND connection = %(connection)s AND reason = ANY(%(reasons)s::text[])
+  AND id > %(after)s ORDER BY id LIMIT %(limit)s
+"""
+
 _BEHIND = "SELECT id FROM inbox WHERE status = 'parked' AND park_keys && %(keys)s::bytea[]"
 
 _RELEASE = """
@@ -107,6 +113,12 @@ def row(db: Connection, inbox_id: int) -> ParkedRow | None:
     """Return an inbox row, whatever its status."""
     found = execute(db, _ROW, {"id": inbox_id}).one_or_none()
     return ParkedRow(*found) if found else None
+
+
+def in_doubt(db: Connection, connection: str, reasons: Sequence[str], *, after: int, limit: int) -> list[ParkedRow]:
+    """Return the events of a connection that are parked for these reasons, from the one after `after` on."""
+    values = {"connection": connection, "reasons": list(reasons), "after": after, "limit": limit}
+    return [ParkedRow(*found) for found in execute(db, _IN_DOUBT, values)]
 
 
 def behind(db: Connection, park_key: bytes) -> list[int]:

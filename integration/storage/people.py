@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from sqlalchemy import Connection, Row
 
@@ -22,11 +22,21 @@ FROM links l JOIN unnest(%(connection)s::text[], %(external_id)s::text[]) AS t(c
      ON l.connection = t.connection AND l.object_type = %(object_type)s AND l.external_id = t.external_id
 """
 
-# Somebody who became one with another is known by both addresses.
-_BY_EMAIL = """
-SELECT coalesce(merged_into, id) AS id, email_key, merged_into IS NOT NULL AS is_alias FROM people
-WHERE email_key = ANY(%(keys)s::bytea[])
-"""
+Field = Literal["email", "employee_id"]
+"""What a person is looked up by, beside what other systems call them."""
+
+# Somebody who became one with another is known by what both were known by.
+_OWNERS: Mapping[Field, LiteralString] = {
+    "email": """
+        SELECT coalesce(merged_into, id) AS id, email_key AS key, merged_into IS NOT NULL AS is_alias FROM people
+        WHERE email_key = ANY(%(keys)s::bytea[])
+        """,
+    "employee_id": """
+        SELECT coalesce(merged_into, id) AS id, employee_key AS key, merged_into IS NOT NULL AS is_alias FROM people
+        WHERE employee_key = ANY(%(keys)s::bytea[])
+        """,
+}
+
 
 _LINKED = """
 SELECT object_id, connection, external_id, object_type FROM links
@@ -42,14 +52,17 @@ WHERE id = ANY(%(ids)s::bigint[]) ORDER BY id
 _NEW_IDS = "SELECT nextval('people_id_seq') FROM generate_series(1, %(count)s)"
 
 _INSERT = """
-INSERT INTO people (id, profile, email_key)
-SELECT * FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[])
+INSERT INTO people (id, profile, email_key, employee_key, attention)
+SELECT * FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[], %(employee_key)s::bytea[],
+                     %(attention)s::text[])
 """
 
 _UPDATE = """
-UPDATE people p SET profile = t.profile, email_key = t.email_key, attention = t.attention
-FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[], %(attention)s::text[])
-     AS t(id, profile, email_key, attention)
+UPDATE people p
+SET profile = t.profile, email_key = t.email_key, employee_key = t.employee_key, attention = t.attention
+FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[], %(employee_key)s::bytea[],
+            %(attention)s::text[])
+     AS t(id, profile, email_key, employee_key, attention)
 WHERE p.id = t.id
 """
 
@@ -101,10 +114,11 @@ def serialise(db: Connection, names: Iterable[str]) -> None:
     execute(db, _SERIALISE, {"keys": keys})
 
 
-def lock_names(link: tuple[str, str] | None, email: str | None) -> set[str]:
+def lock_names(link: tuple[str, str] | None, email: str | None = None, employee_id: str | None = None) -> set[str]:
     """Return what to hold while deciding about a learner, so that two decisions never cross."""
     names = {f"learner\0{link[0]}\0{link[1]}"} if link else set()
-    return names | ({f"email\0{email}"} if email else set())
+    names |= {f"email\0{email}"} if email else set()
+    return names | ({f"employee_id\0{employee_id}"} if employee_id else set())
 
 
 def by_link(db: Connection, object_type: str, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -118,24 +132,24 @@ def by_link(db: Connection, object_type: str, names: Sequence[tuple[str, str]]) 
 
 
 class Owner(NamedTuple):
-    """Whose an address is; `is_alias`: it was that of somebody who became one with them."""
+    """Whose an address or employee id is; `is_alias`: it was that of somebody who became one with them."""
 
     person_id: int
     is_alias: bool
 
 
-def owners(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str, Owner]:
-    """Return whose each of these normalised addresses is."""
-    candidates = {key: email for email in emails for key in keys.candidates("email", email)}
+def owners(db: Connection, field: Field, values: Iterable[str], keys: IndexKeys) -> dict[str, Owner]:
+    """Return whose each of these normalised addresses or employee ids is."""
+    candidates = {key: value for value in values for key in keys.candidates(field, value)}
     if not candidates:
         return {}
-    rows = execute(db, _BY_EMAIL, {"keys": sorted(candidates)}).all()
-    return {candidates[bytes(row.email_key)]: Owner(row.id, row.is_alias) for row in rows}
+    rows = execute(db, _OWNERS[field], {"keys": sorted(candidates)}).all()
+    return {candidates[bytes(row.key)]: Owner(row.id, row.is_alias) for row in rows}
 
 
 def by_email(db: Connection, emails: Iterable[str], keys: IndexKeys) -> dict[str, int]:
     """Return the person each of these normalised addresses belongs to."""
-    return {email: owner.person_id for email, owner in owners(db, emails, keys).items()}
+    return {email: owner.person_id for email, owner in owners(db, "email", emails, keys).items()}
 
 
 def linked(db: Connection, ids: Iterable[int], object_types: Sequence[str]) -> dict[int, list[tuple[str, str, str]]]:
@@ -171,7 +185,8 @@ def save(db: Connection, people: Iterable[Person], ring: KeyRing, keys: IndexKey
         values: dict[str, list[object]] = {
             "id": [p.id for p in chosen],
             "profile": [ring.seal(p.profile.dump(), profile_context(p.id)) for p in chosen],
-            "email_key": [keys.newest("email", p.profile.email) if p.profile.email else None for p in chosen],
+            "email_key": [_key(keys, "email", p.profile.email) for p in chosen],
+            "employee_key": [_key(keys, "employee_id", p.profile.employee_id) for p in chosen],
             "attention": [p.attention for p in chosen],
         }
         execute(db, sql, values)
@@ -201,6 +216,10 @@ def bump(db: Connection, ids: Iterable[int], *, at_least: int = 0) -> None:
 def due_transitions(db: Connection, *, limit: int) -> list[int]:
     """Return, locked, people whose projection changes by the clock alone (a certificate expired)."""
     return [row.id for row in execute(db, _DUE_TRANSITIONS, {"limit": limit}).all()]
+
+
+def _key(keys: IndexKeys, field: str, value: str | None) -> bytes | None:
+    return keys.newest(field, value) if value else None
 
 
 def _person(row: Row[Any], ring: KeyRing) -> Person:

@@ -27,6 +27,11 @@ SELECT a.* FROM unnest(%(ids)s::bigint[]) AS s(id) CROSS JOIN LATERAL (
 ORDER BY a.subject_id, a.started_at DESC
 """
 
+_FORMER = """
+SELECT connection, object_type, external_id, moved_to FROM links
+WHERE object_id = %(id)s AND moved_to IS NOT NULL ORDER BY created_at, connection, external_id
+"""
+
 _LEFT_OUT = """
 SELECT connection, object_type, field, reason, retry_at FROM quarantined_fields
 WHERE retry_at > now() AND back_at IS NULL ORDER BY connection, object_type, field
@@ -82,6 +87,15 @@ class Try(NamedTuple):
     remote_id: str | None
 
 
+class Former(NamedTuple):
+    """What a system called the person until it merged that into `moved_to`."""
+
+    connection: str
+    object_type: str
+    external_id: str
+    moved_to: str
+
+
 class LeftOut(NamedTuple):
     """A property that a connection refuses, as what, and when it is tried again."""
 
@@ -110,6 +124,11 @@ def tries(db: Connection, sync_state_ids: Sequence[int], *, limit: int, version:
     for row in execute(db, _ATTEMPTS, values):
         found[row.subject_id].append(Try(*row))
     return found
+
+
+def former(db: Connection, person_id: int) -> list[Former]:
+    """Return the ids of a person that were merged away, the oldest first."""
+    return [Former(*row) for row in execute(db, _FORMER, {"id": person_id})]
 
 
 def left_out(db: Connection) -> list[LeftOut]:

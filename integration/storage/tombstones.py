@@ -15,12 +15,18 @@ ON CONFLICT DO NOTHING
 _BURIED = "SELECT key FROM tombstones WHERE key = ANY(%(keys)s::bytea[])"
 
 Name = tuple[str, str, str]
-"""(object type, connection, id) as another system calls somebody; an e-mail is ('email', '', address)."""
+"""(object type, connection, id) as another system calls somebody; an e-mail is ('email', '', address), an employee id
+('employee_id', '', id)."""
 
 
 def email_name(email: str) -> Name:
     """Return an address as a name of somebody."""
     return "email", "", email
+
+
+def employee_name(employee_id: str) -> Name:
+    """Return an employee id as a name of somebody."""
+    return "employee_id", "", employee_id
 
 
 def bury(db: Connection, names: Iterable[Name], keys: IndexKeys, person_id: int | None) -> int:

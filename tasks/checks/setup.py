@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.model.contacts import WRITE_CONTACT
+from integration.model.identity import contacts
 from integration.ports import Finding, Installer, Plan, Taken
 from integration.storage import audit, quarantine
 from integration.storage.quarantine import Hurried
@@ -103,7 +104,8 @@ def _named(process: Assembly) -> dict[str, Named]:
         for name, system in systems.items():
             if system.installer:
                 refused = quarantine.known(db, name, OBJECT)[OBJECT]
-                found[name] = wanted(rules.field_rules(name, system.name, OBJECT), refused.held | refused.retried)
+                filled, look_up = rules.field_rules(name, system.name, OBJECT), contacts(rules.identity, name).look_up
+                found[name] = wanted(filled, refused.held | refused.retried, look_up)
     return found
 
 

@@ -18,15 +18,17 @@ class Named(NamedTuple):
     patterns: tuple[str, ...]
 
 
-def wanted(rules: FieldRules, refused: Iterable[str]) -> Named:
+def wanted(rules: FieldRules, refused: Iterable[str], look_up: Iterable[str] = ()) -> Named:
     """Return what `rules` write; where a name holds `{key}`, those of it that the system has `refused` already.
 
     A refused name that fits several patterns belongs to the one with the most letters of its own. What the CRM owns is
-    not ours to make, nor is an enumeration, whose options only the customer knows.
+    not ours to make, nor is an enumeration, whose options only the customer knows. `look_up` are the fields that
+    contacts are found by: their properties hold unique values.
     """
+    unique = {LOOKED_UP_BY, *look_up} - {"email"}  # which the CRM has already, whatever else is filled from it
     ours = [rule for rule in rules if rule.owner == "lms"]
     whole = {
-        rule.property: Wanted(rule.property, rule.type, unique=rule.source == LOOKED_UP_BY)
+        rule.property: Wanted(rule.property, rule.type, unique=rule.source in unique)
         for rule in ours
         if KEY not in rule.property and rule.type != "enumeration"
     }

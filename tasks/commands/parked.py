@@ -1,5 +1,6 @@
 """`coursewire parked`: what waits for a person's decision, and the decision."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,20 +11,26 @@ import typer
 from sqlalchemy import Connection
 
 from integration import decisions
-from integration.decisions import CannotDecide, Decided, Question
+from integration.decisions import SHOWN, CannotDecide, Decided, Question
 from integration.errors import Reason
+from integration.model.identity import learners
 from integration.observability.reasons import words
 from integration.security import redact
 from integration.storage import parked, people, replays
 from integration.storage.dead import Chosen
 from integration.storage.parked import ParkedLearner, ParkedPerson
+from mappings import store
+from tasks import precedent
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands import replaying
+from tasks.commands.choice import Choice
 from tasks.commands.evidence import Evidence, find_event, find_person, of_event, of_person, say_evidence
 from tasks.commands.options import ALWAYS, AsJson, ByConnection, ByKind, Yes, back_to, kinds, reason_code, time_span
 from tasks.commands.ring import ring, ring_back
+from tasks.identity_effect import tell_identity
 from tasks.names import EventName, PersonName, parse
+from tasks.precedent import Always, Precedent
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 
 app = typer.Typer(help="Show what waits for a decision, and decide.", no_args_is_help=True, rich_markup_mode=None)
@@ -100,41 +107,51 @@ def resolve(
         bool, typer.Option("--release", help="Let it go on as it is, because its cause is gone or accepted.")
     ] = False,
     ignore: Annotated[bool, typer.Option("--ignore", help="End this one event without applying it.")] = False,
+    always: Annotated[
+        Always | None,
+        typer.Option(
+            "--always",
+            help="Make the decision an identity rule, and let it decide what is parked alike: same_email with --person "
+            "or --new-person; domain (of the e-mail) or id with --ignore.",
+        ),
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Decide about a parked event, or have a parked person looked at again now; shows what it releases, and asks."""
     quiet()
     name = parse(which)
+    choice = Choice(person, new_person, release, ignore, always)
     if isinstance(name, PersonName):
-        if person is not None or new_person or ignore:
+        if choice.number or always:
             raise typer.BadParameter("A parked person can only be looked at again; leave the other options out.")
         _look_again(name, yes=yes)
         return
-    if sum((person is not None, new_person, release, ignore)) != 1:
-        raise typer.BadParameter("Give exactly one of --person, --new-person, --release and --ignore.")
-    inbox_id = name.id
+    choice.check()
     with sentences():
         process = this_process()
         try:
             with process.engine.begin() as db:
-                about_learner = person is not None or new_person
-                question = _question(db, process, inbox_id) if about_learner else decisions.about_event(db, inbox_id)
-                if release and question.row.reason == Reason.EMAIL_TAKEN:
-                    decisions.still_taken(db, _question(db, process, inbox_id))
-                named = _named(db, process, person) if person is not None else ""
-            decide, sentence = _decision(process, question, named, person, new_person=new_person, ignore=ignore)
+                question, named, rule = _asked(db, process, name.id, choice)
+            decide, sentence = _decision(process, question, named, choice)
             _preview(question, sentence)
             if person is not None and question.owner not in (None, person):
                 say(f"Warning: the learner's e-mail belongs to person #{question.owner}, not to #{person}.")
+            if rule:
+                _preview_rule(rule)
             if not yes:
-                typer.confirm("Do it? No command undoes it." if about_learner else "Do it?", abort=True)
+                typer.confirm("Do it? No command undoes it." if choice.is_about_learner else "Do it?", abort=True)
             with process.engine.begin() as db:
                 decided = decide(db)
+                made = precedent.publish(db, rule, actor=actor(), comment=choice.words(name)) if rule else 0
         except CannotDecide as error:
             raise no(str(error)) from None
         ring(decided.released)
-    said = f"Person #{decided.person_id}. " if decided.person_id is not None else ""
-    say(f"Done. {said}Events released: {len(decided.released)}.")
+        said = f"Person #{decided.person_id}. " if decided.person_id is not None else ""
+        say(f"Done. {said}Events released: {len(decided.released)}.")
+        if rule:
+            _let_go_on(process, rule, made)
+        elif choice.is_about_learner and question.row.reason == Reason.EMAIL_TAKEN:
+            say("Is the answer always the same? Decide the next one with `--always same_email`, and it becomes a rule.")
 
 
 @app.command("release")
@@ -196,6 +213,28 @@ def _with_learner(db: Connection, process: Assembly, name: EventName, evidence: 
     return replace(evidence, next=then, about=evidence.about | about, waiting=question.number - 1, oldest=behind)
 
 
+def _asked(db: Connection, process: Assembly, inbox_id: int, choice: Choice) -> tuple[Question, str, Precedent | None]:
+    """Return the question, whom `--person` names, and the rule that `--always` makes of the answer."""
+    is_read = choice.is_about_learner or choice.always == "same_email"
+    question = _question(db, process, inbox_id) if is_read else decisions.about_event(db, inbox_id)
+    asks = learners(store.active(db).identity, question.row.connection).same_email == "park"
+    if choice.release and asks and question.row.reason == Reason.EMAIL_TAKEN:
+        decisions.still_taken(db, _question(db, process, inbox_id))
+    named = _named(db, process, choice.person) if choice.person is not None else ""
+    if choice.always is None:
+        return question, named, None
+    return question, named, precedent.propose(db, process, question, choice.always, person=choice.person)
+
+
+def _let_go_on(process: Assembly, rule: Precedent, made: int) -> None:
+    ruled = 0
+    for done in precedent.put_back(process, rule, made, actor=actor()):
+        ring_back(done)
+        ruled += done.number
+    say(f"Rule set {made} is published; by it these go on as well: {count(ruled, 'event')}.")
+    say("`coursewire rules rollback` takes the rule back; `rules history` tells when everybody was looked at by it.")
+
+
 def _question(db: Connection, process: Assembly, inbox_id: int) -> Question:
     return decisions.about_learner(db, inbox_id, process.inbound, process.ring, process.keys)
 
@@ -208,21 +247,19 @@ def _named(db: Connection, process: Assembly, person: int) -> str:
     return "  ".join(filter(None, (f"Person #{person}", email, redact.name(profile.full_name or ""))))
 
 
-def _decision(
-    process: Assembly, question: Question, named: str, person: int | None, *, new_person: bool, ignore: bool
-) -> tuple[Decide, str]:
-    """Return what to do, and the sentence that says so beforehand; `named` is who `person` is."""
+def _decision(process: Assembly, question: Question, named: str, choice: Choice) -> tuple[Decide, str]:
+    """Return what to do, and the sentence that says so beforehand; `named` is whom the choice names."""
     who, ring = actor(), process.ring
     number = question.number
     learner = f"the learner {redact.text(question.link[1])} of {question.link[0]}" if question.link else ""
     goes_on = f"and {number} {'event goes' if number == 1 else 'events go'} on:"
-    if person is not None:
-        decide = partial(decisions.link_to, question=question, person_id=person, actor=who, ring=ring)
+    if choice.person is not None:
+        decide = partial(decisions.link_to, question=question, person_id=choice.person, actor=who, ring=ring)
         return decide, f"{named}  is {learner}, {goes_on}"
-    if new_person:
+    if choice.new_person:
         decide = partial(decisions.link_to_new_person, question=question, actor=who, ring=ring, keys=process.keys)
         return decide, f"A new person is {learner}, {goes_on}"
-    if ignore:
+    if choice.ignore:
         return partial(decisions.ignore, question=question, actor=who), "This event is not applied:"
     return partial(decisions.release, question=question, actor=who), "This event goes on as it is:"
 
@@ -235,6 +272,18 @@ def _preview(question: Question, sentence: str) -> None:
     say_table(["event", "received (UTC)", "connection", "kind", "parked for", "evidence"], rows, indent=2)
     if question.number > len(rows):
         say(f"  and {question.number - len(rows)} more")
+
+
+def _preview_rule(rule: Precedent) -> None:
+    """Show the rule that is published with the decision, its effect, and whose events it lets go on."""
+    say(f"\nFrom then on a rule decides so, as a new version of rule set {rule.old.id}:")
+    tell_identity(rule.changes, [replace(effect, in_doubt=0) for effect in rule.effects])
+    by_learner = Counter(one.learner for one in rule.freed)
+    say(f"  It decides {count(len(rule.freed), 'more parked event')} of {count(len(by_learner), 'learner')}")
+    lines = [(learner, events) for learner, events in by_learner.most_common(SHOWN)]
+    say_table(["learner", "events"], lines, indent=2)
+    if len(by_learner) > SHOWN:
+        say(f"  and {len(by_learner) - SHOWN} learners more")
 
 
 def _headline(what: str, reason: str | None) -> None:

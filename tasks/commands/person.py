@@ -70,6 +70,8 @@ def _who(told: Story) -> None:
     say(f"  known since {shown(who.known_since)} UTC, version {who.version}")
     for one in who.links:
         say(f"  {one['as']} {one['id']} in {one['connection']}")
+    for one in who.former:
+        say(f"  {one['as']} {one['id']} in {one['connection']}, merged into {one['merged_into']}")
 
 
 def _received(told: Story) -> None:

@@ -14,11 +14,14 @@ from integration.storage import audit
 from mappings import export, loader, store
 from mappings.canonical import CANONICAL
 from mappings.diff import Change, diff, said
+from mappings.identity import IdentityChange, Side, differences, spoken
+from mappings.identity import said as said_of
 from mappings.rules import RuleSet, Scope
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands.options import AsJson, Yes
 from tasks.effect import Effect, effects
+from tasks.identity_effect import IdentityEffect, identity_effects, tell_identity
 from tasks.portal import Judgement, judgements
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 
@@ -45,6 +48,13 @@ class Planned(NamedTuple):
     new: RuleSet
     changes: list[Change]
     effects: list[Effect]
+    identity: list[IdentityChange]
+    matching: list[IdentityEffect]
+
+    @property
+    def number(self) -> int:
+        """Return how many changes there are."""
+        return len(self.changes) + len(self.identity)
 
 
 @app.command("plan")
@@ -58,7 +68,8 @@ def plan(folder: Folder = None, *, offline: Offline = False, as_json: AsJson = F
         said = [] if offline else list(judgements(process, new))
     if as_json:
         listed = [_for_programs(one) for one in planned.changes]
-        say_json({"against": planned.old.id, "changes": listed, "effects": planned.effects, "portals": said})
+        matching = {"identity": planned.identity, "identity_effects": planned.matching}
+        say_json({"against": planned.old.id, "changes": listed, "effects": planned.effects, "portals": said} | matching)
         return
     _tell(planned, said)
 
@@ -71,8 +82,8 @@ def publish(folder: Folder = None, *, comment: Comment = "", offline: Offline = 
         process = this_process()
         new = _load(process, folder)
         planned = _plan(process, lambda _: new)
-        _tell(planned, list(judgements(process, new)) if planned.changes and not offline else [])
-        _publish(process, planned, comment or count(len(planned.changes), "change"), "Publish this?", yes=yes)
+        _tell(planned, list(judgements(process, new)) if planned.number and not offline else [])
+        _publish(process, planned, comment or count(planned.number, "change"), "Publish this?", yes=yes)
 
 
 @app.command("rollback")
@@ -143,7 +154,8 @@ def history(
 @app.command("explain")
 def explain(
     name: Annotated[
-        str | None, typer.Argument(metavar="[FIELD]", help="A property or a canonical field; without it, all rules.")
+        str | None,
+        typer.Argument(metavar="[FIELD]", help="A property, a field, or a connection (its identity); else all rules."),
     ] = None,
     *,
     as_json: AsJson = False,
@@ -157,10 +169,11 @@ def explain(
         for scope, object_type, rule in rules.each()
         if name in (None, rule.name, rule.source, rule.property) or _is_instance(rule.property, name or "")
     ]
+    matching = {one: p for one, p in rules.identity.items() if name in (None, one, *spoken(p)) and spoken(p)}
     if as_json:
-        say_json({"rule_set": rules.id, "rules": [_entry(*one) for one in found]})
+        say_json({"rule_set": rules.id, "rules": [_entry(*one) for one in found], "identity": matching})
         return
-    if not found:
+    if not found and not matching:
         raise no(f"No rule fills or uses {name}. `coursewire rules explain` lists them all.")
     rows = [
         (
@@ -174,7 +187,12 @@ def explain(
         )
         for scope, object_type, rule in found
     ]
-    say_table(["for", "property", "from", "changed by", "owner", "written", "required"], rows)
+    if rows:
+        say_table(["for", "property", "from", "changed by", "owner", "written", "required"], rows)
+    identity = [(c, key, said_of(getattr(p, key))) for c, p in sorted(matching.items()) for key in spoken(p)]
+    if identity:
+        say()
+        say_table(["connection", "identity rule", "is"], identity)
     if name and len({rule.source for _, _, rule in found}) == 1:
         say(f"{found[0][2].source}: {CANONICAL[found[0][2].source].meaning}")
     say(f"Rule set {rules.id}.")
@@ -184,7 +202,20 @@ def _load(process: Assembly, folder: Path | None) -> RuleSet:
     chosen = folder or process.config.rules
     if chosen is None:
         raise ConfigError("no folder was named. Give one, or name it in the connections file: `rules: rules/`")
-    return loader.load(chosen, lambda scope: unknown(process.config, scope))
+    config = process.config
+    return loader.load(chosen, lambda scope: unknown(config, scope), lambda connection: side_of(config, connection))
+
+
+def side_of(config: Config, connection: str) -> Side:
+    """Return whether identity rules for a connection are about learners or contacts. Raises ValueError for neither."""
+    if connection not in config.connections:
+        raise ValueError(f"no connection is called {connection!r}; there are: {', '.join(sorted(config.connections))}")
+    able = registry.system_of(config.connections[connection]).capabilities
+    if able.holds_contacts:
+        return "contacts"
+    if able.receives_webhooks:
+        return "learners"
+    raise ValueError(f"connection {connection} has neither learners nor contacts, so there is nobody to match")
 
 
 def unknown(config: Config, scope: Scope) -> str | None:
@@ -224,12 +255,19 @@ def _plan(process: Assembly, choose: Callable[[Connection], RuleSet]) -> Planned
     """Return what publishing the rules chosen would change, all of it as of one moment."""
     with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
         old, new = _active(db), choose(db)
-        return Planned(old, new, diff(old, new), list(effects(db, process.config, process.ring, old, new)))
+        return Planned(
+            old,
+            new,
+            diff(old, new),
+            list(effects(db, process.config, process.ring, old, new)),
+            differences(old.identity, new.identity),
+            list(identity_effects(db, process.config, process.ring, old, new)),
+        )
 
 
 def _publish(process: Assembly, planned: Planned, comment: str, question: str, *, yes: bool) -> None:
     """Ask, and publish; ends the command where nothing changes, or somebody else has published meanwhile."""
-    if not planned.changes:
+    if not planned.number:
         raise typer.Exit
     if not yes:
         typer.confirm(question, abort=True)
@@ -243,8 +281,11 @@ def _publish(process: Assembly, planned: Planned, comment: str, question: str, *
 
 
 def _tell(planned: Planned, said: Sequence[Judgement] = ()) -> None:
-    if planned.changes:
-        _tell_changes(planned.old, planned.changes, planned.effects)
+    if planned.number:
+        say(f"{count(planned.number, 'change')} against rule set {planned.old.id}\n")
+        if planned.changes:
+            _tell_changes(planned.changes, planned.effects)
+        tell_identity(planned.identity, planned.matching)
     else:
         say(f"Nothing changes: these are the rules of set {planned.old.id}.")
     for judgement in said:
@@ -255,9 +296,8 @@ def _tell(planned: Planned, said: Sequence[Judgement] = ()) -> None:
             say(f"  {fault}")
 
 
-def _tell_changes(old: RuleSet, changes: list[Change], found: list[Effect]) -> None:
+def _tell_changes(changes: list[Change], found: list[Effect]) -> None:
     signs = {"added": "+", "removed": "-", "changed": "~"}
-    say(f"{count(len(changes), 'change')} against rule set {old.id}\n")
     for change in changes:
         rule = change.rule
         say(

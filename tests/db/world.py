@@ -42,7 +42,7 @@ from tests.db.memory_crm import MemoryCrm
 Told = TypeVar("Told")
 Calamity = Literal["die", "die_answered", "answer_lost", "hiccup", "lost_commit"]
 Place = Literal["translated", "projected", "called", "answered"]
-KEPT = ("alembic_version", "rule_sets", "field_maps", "index_keys", "credentials")
+KEPT = ("alembic_version", "rule_sets", "field_maps", "identity_rules", "index_keys", "credentials")
 """Tables that every story begins with."""
 
 

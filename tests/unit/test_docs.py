@@ -6,13 +6,17 @@ from typing import get_args
 
 import pytest
 import typer
+import yaml
 
 import mappings.tables
+from integration.config import UnknownPerson
 from integration.errors import Reason
 from integration.model.events import EventType
+from integration.model.identity import DeletedContact, LookUp, SameEmail
 from integration.settings import Settings
 from integration.storage.tables import Base
-from mappings.canonical import CANONICAL
+from mappings.canonical import CANONICAL, UNIQUE
+from mappings.identity import ENTRIES, Side
 from mappings.rules import WriteRule
 from tasks.cli import app
 
@@ -80,6 +84,19 @@ def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_identity_rule_is_explained() -> None:
+    """Each key of both sides, and each answer it takes, is on the page; each YAML block there is one that loads."""
+    text = page("docs/identity.md")
+    for entry in ENTRIES.values():
+        assert all(f"| `{name}` |" in text for name in entry.model_fields)
+    answers = {*get_args(LookUp), *get_args(SameEmail), *get_args(UnknownPerson), *get_args(DeletedContact), *UNIQUE}
+    assert all(f"`{answer}`" in text for answer in answers)
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        said = yaml.safe_load(block)
+        side: Side = "contacts" if said.get("connection") == "crm" else "learners"
+        ENTRIES[side].model_validate(said["identity"])
 
 
 def test_the_canonical_fields_on_the_rules_page_are_the_code_s() -> None:

@@ -21,6 +21,13 @@ def test_only_what_contacts_are_looked_up_by_is_unique() -> None:
     assert found.wanted == (Wanted("learner", "string", unique=True), Wanted("src", "string"))
 
 
+def test_what_the_identity_rules_look_up_by_is_unique_too() -> None:
+    """But for the e-mail: the CRM's own is unique already, and another property filled from it need not be."""
+    rules = [FieldRule("no", "employee_id", "staff_no", "string"), FieldRule("b", "email", "lms_mail", "string")]
+    found = wanted(rules, (), ("employee_id", "email"))
+    assert found.wanted == (Wanted("staff_no", "string", unique=True), Wanted("lms_mail", "string"))
+
+
 def test_patterns_are_said_and_filled_by_what_was_refused() -> None:
     """A refused name is taken with the form of the pattern that fits it best; what fits none is left alone."""
     refused = ["certified_alpha", "certified_alpha_until", "lms_user_id_moodle", "jobtitle", "certified_", "lms_source"]
