@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from integration import identity
+from integration import activities, identity
 from integration.config import Config
 from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason, Rejected
 from integration.identity import Sighting
@@ -161,8 +161,10 @@ class Pipeline:
             if isinstance(person, int)
         ]
         courses.see(db, _courses(facts))
-        news = events.append(db, facts) | who.readdressed
+        appended = events.append(db, facts)
+        news = {fact.person_id for fact in appended} | who.readdressed
         people.bump(db, news)
+        activities.plan(db, self.config, appended, self.nightly)
 
         wants = [want for fact in facts for want in self._wants(fact)]
         wants += self._others(db, news, wants)

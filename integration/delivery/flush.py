@@ -5,7 +5,7 @@ and waits for company: people of whom more is on its way would be written twice,
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -16,11 +16,11 @@ from uuid import UUID, uuid4
 import structlog
 from sqlalchemy import Connection, Engine
 
-from integration.delivery import policy
+from integration.delivery import policy, trouble
 from integration.delivery.budget import Budget
 from integration.delivery.contacts import Batch
 from integration.delivery.lease import Lease
-from integration.errors import ConnectionBroken, CoursewireError, Reason
+from integration.errors import Reason
 from integration.model.contacts import CONTACT, Projected
 from integration.observability import logs
 from integration.ports import ContactStore
@@ -35,9 +35,6 @@ log = structlog.get_logger(__name__)
 
 CONTACT_KEY = "contact.key"
 """What a property is left out as that contacts cannot be found by; one that cannot be written: CONTACT."""
-
-OUR_OWN_PACE = frozenset({Reason.BUDGET_SPENT, Reason.LEASE_EXPIRED})
-"""Trouble that says nothing about the other side."""
 
 Project = Callable[[Connection, str, Sequence[int]], Projected]
 """Say what a connection should hold of these people, as one transaction sees them."""
@@ -59,6 +56,7 @@ class Flusher:
 
     `take_calls` hands over the calls the connector made in this thread since it was last asked. `places` is how many
     threads of this process may drain this connection at once, so that a slow system leaves room for the others.
+    `on_link` is told, in the transaction that settles, for whom a contact was found or made.
     """
 
     engine: Engine
@@ -70,6 +68,7 @@ class Flusher:
     take_calls: Callable[[], list[Call]]
     budget: Budget
     places: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(4))
+    on_link: Callable[[Connection, Collection[int]], None] | None = None
     _turns: "count[int]" = field(default_factory=lambda: count(1))
 
     def flush(self) -> Flushed:
@@ -193,24 +192,13 @@ class Flusher:
             batch = self._written(rows, Lease(self.engine, lease, [row.id for row in rows]), now)
         self.budget.give_back()
         made = self.take_calls()
-        self._settle_in_time(lambda: self._settle(batch, rows, lease, started, now, made))
+        trouble.settle_in_time(lambda: self._settle(batch, rows, lease, started, now, made))
         flushed.batches += 1
         flushed.settled += len(batch.settled)
         for outcome in batch.settled.values():
             if outcome.status == "dead":
                 flushed.dead.setdefault(outcome.reason, []).append(outcome.id)
         return len(rows)
-
-    def _settle_in_time(self, settle: Callable[[], None]) -> None:
-        """Settle, again where the database is away for a moment: what was written is else forgotten for a lease."""
-        ends = time.monotonic() + policy.SETTLE_SECONDS
-        while True:
-            try:
-                return settle()
-            except AWAY:
-                if time.monotonic() > ends:
-                    raise
-            time.sleep(policy.SETTLE_PAUSE)
 
     def _written(self, rows: Sequence[Claimed], lease: Lease, now: Outlook) -> Batch:
         """Project and write a batch; whatever goes wrong, every row has an outcome."""
@@ -267,11 +255,14 @@ class Flusher:
                 started_at=started,
                 rule_set=batch.rule_set,
             )
-            people.link(db, CONTACT, _new_links(self.connection, batch.links, rows))
+            found = _new_links(self.connection, batch.links, rows)
+            people.link(db, CONTACT, found)
+            if found and self.on_link:
+                self.on_link(db, set(found.values()))
             calls.add(db, self.connection, made)
             new_refusals = self._note_fields(db, batch)
             if batch.trouble is not None:
-                self._note_trouble(db, batch.trouble)
+                trouble.note(db, self.connection, self.operation, batch.trouble)
             elif batch.calls and not now.is_clear:
                 connections.heal(db, self.connection)
                 breakers.succeed(db, self.connection, self.operation)
@@ -299,26 +290,6 @@ class Flusher:
         if batch.accepted_fields & batch.retried:
             quarantine.accept(db, self.connection, CONTACT, batch.accepted_fields & batch.retried)
         return fresh
-
-    def _note_trouble(self, db: Connection, trouble: CoursewireError) -> None:
-        if trouble.reason in OUR_OWN_PACE:
-            return
-        if isinstance(trouble, ConnectionBroken):
-            connections.break_off(db, self.connection, trouble.reason)
-            log.error("connection.broken", connection=self.connection, reason=trouble.reason.value)
-            return
-        asked = getattr(trouble, "after", None)
-        if asked is not None:
-            # A wait that was asked for is good manners between two systems, and no failure of either.
-            seconds = policy.as_asked(asked)
-            connections.pause(db, self.connection, seconds, trouble.reason)
-            log.warning(
-                "connection.paused", connection=self.connection, reason=trouble.reason.value, seconds=round(seconds, 3)
-            )
-            return
-        failures = breakers.fail(db, self.connection, self.operation, trouble.reason, policy.rests())
-        event = "breaker.opened" if failures >= breakers.TRIP else "breaker.failed"
-        log.warning(event, connection=self.connection, reason=trouble.reason.value, failures=failures)
 
 
 def _new_links(connection: str, links: Mapping[str, int], rows: Sequence[Claimed]) -> dict[tuple[str, str], int]:

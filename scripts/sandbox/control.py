@@ -52,6 +52,24 @@ def show_contacts(account: "Account", asked: dict[str, Any]) -> Any:
     return {"contacts": [one.full() for one in account.portal.contacts if everything or not one.archived]}
 
 
+def show_timelines(account: "Account", asked: dict[str, Any]) -> Any:
+    """The events and notes of the contact `id`, or of all contacts by id; and how many events were sent again."""
+    portal = account.portal
+    ids = [asked["id"]] if "id" in asked else [one.id for one in portal.contacts if not one.archived]
+    found = {one: portal.timeline.of(one, portal.contacts) for one in ids}
+    return {"timelines": found, "repeats": portal.timeline.repeats, "definitions": list(portal.timeline.definitions)}
+
+
+def change_events(account: "Account", asked: dict[str, Any]) -> Any:
+    """Define custom events (`add`, written as for the API) and delete others (`remove`, names)."""
+    timeline = account.portal.timeline
+    for name in asked.get("remove", ()):
+        timeline.delete(name)
+    for definition in asked.get("add", ()):
+        timeline.define(definition)
+    return {"definitions": list(timeline.definitions)}
+
+
 def add_contacts(account: "Account", asked: dict[str, Any]) -> Any:
     """Add `contacts`, a list of property dictionaries, as known since ever."""
     return {"ids": account.portal.seed(asked["contacts"])}
@@ -152,6 +170,7 @@ def reset(account: "Account", asked: dict[str, Any]) -> Any:
         account.plan = FaultPlan()
     if asked.get("limits", True):
         account.limit.restart()
+        account.event_limit.restart()
     return {"reset": True}
 
 
@@ -165,6 +184,8 @@ def control_routes() -> list[Route]:
         ("POST", "edit", edit_contact),
         ("POST", "merge", merge_contacts),
         ("POST", "archive", archive_contact),
+        ("GET", "timelines", show_timelines),
+        ("POST", "events", change_events),
         ("GET", "properties", show_properties),
         ("POST", "properties", change_properties),
         ("GET", "faults", show_faults),
