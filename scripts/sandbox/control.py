@@ -161,7 +161,12 @@ def freeze(account: "Account", asked: dict[str, Any]) -> Any:
 
 
 def reset(account: "Account", asked: dict[str, Any]) -> Any:
-    """Start again: `contacts`, `calls`, `faults`, `limits`, each unless set to false. Properties stay."""
+    """Start again: `contacts`, `calls`, `faults`, `limits`, each unless set to false. Properties stay.
+
+    `definitions` of custom events go only where asked, and their names are then free, as in a new portal.
+    """
+    if asked.get("definitions"):
+        account.portal.timeline.undefine()
     if asked.get("contacts", True):
         account.portal.clear()
     if asked.get("calls", True):

@@ -175,7 +175,7 @@ class HubSpotSandbox:
         self._post("freeze", frozen=frozen)
 
     def reset(self, **parts: bool) -> None:
-        """Start again: `contacts`, `calls`, `faults`, `limits`, each unless given as False."""
+        """Start again: `contacts`, `calls`, `faults`, `limits`, each unless given as False; `definitions` if True."""
         self._post("reset", **parts)
 
     def _get(self, path: str) -> dict[str, Any]:

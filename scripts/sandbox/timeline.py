@@ -85,6 +85,12 @@ class Timeline:
             self.deleted.add(whole)
             self.events = [one for one in self.events if one["eventName"] != whole]
 
+    def undefine(self) -> None:
+        """Forget that anything was ever defined."""
+        self.clear()
+        self.definitions.clear()
+        self.deleted.clear()
+
     @staticmethod
     def _property(asked: Document) -> Document:
         name = required_text(asked.get("name"), "name")
