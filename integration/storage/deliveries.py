@@ -164,11 +164,16 @@ RETURNING id, status, connection, operation, person_id
 SELECT id, status FROM ended
 """
 
-_OF_PERSON = """
-SELECT d.id, d.connection, d.operation, d.status, d.reason, d.detail, d.attempts, d.not_before, d.created_at,
-       d.delivered_at, d.remote_id, e.type, e.subject_id, e.subject_name, e.occurred_at, count(*) OVER () AS number
+_TOLD = """
+SELECT d.id, d.person_id, d.connection, d.operation, d.status, d.reason, d.detail, d.attempts, d.not_before,
+       d.created_at, d.delivered_at, d.remote_id, e.type, e.subject_id, e.subject_name, e.occurred_at,
+       count(*) OVER () AS number
 FROM deliveries d JOIN events e ON e.id = d.event_id
-WHERE d.person_id = %(id)s ORDER BY d.status = 'delivered', e.occurred_at DESC, d.id DESC LIMIT %(limit)s
+"""
+
+_OF_PERSON = f"""
+{_TOLD} WHERE d.person_id = %(id)s
+ORDER BY d.status = 'delivered', e.occurred_at DESC, d.id DESC LIMIT %(limit)s
 """
 
 
@@ -229,9 +234,10 @@ class Settled:
 
 
 class Told(NamedTuple):
-    """One activity of a person, for people; `number` is how many there are."""
+    """One activity, for people; `number` is how many there are like it asked for."""
 
     id: int
+    person_id: int
     connection: str
     operation: str
     status: str
@@ -325,3 +331,9 @@ def expire(db: Connection) -> list[tuple[int, str]]:
 def of_person(db: Connection, person_id: int, *, limit: int) -> list[Told]:
     """Return the activities of a person, the open ones first, then the newest."""
     return [Told(*row) for row in execute(db, _OF_PERSON, {"id": person_id, "limit": limit})]
+
+
+def by_id(db: Connection, delivery_id: int) -> Told | None:
+    """Return one activity, None where there is none."""
+    row = execute(db, f"{_TOLD} WHERE d.id = %(id)s", {"id": delivery_id}).one_or_none()
+    return Told(*row) if row else None

@@ -160,7 +160,12 @@ def test_a_completion_is_shown_once_on_its_contact(make: Make, kind: str) -> Non
 def test_a_note_says_it_all_and_no_name_becomes_markup(make: Make) -> None:
     """Assessment, score and validity are in the text; what looks like HTML is shown as it was written."""
     place = make("note")
-    quiz = {"assessment": {"id": "q-1", "name": "<b>Quiz & more</b>"}, "passed": True, "score": 9, "score_max": 10}
+    quiz: dict[str, Any] = {
+        "assessment": {"id": "q-1", "name": "<b>Quiz & more</b>"},
+        "passed": True,
+        "score": 9,
+        "score_max": 10,
+    }
     place.tell(event("assessment.graded", **quiz), event("assessment.graded", attempt="2", **{**quiz, "passed": False}))
     place.work()
     (note,) = place.shown()
@@ -173,14 +178,14 @@ def test_a_note_says_it_all_and_no_name_becomes_markup(make: Make) -> None:
 def test_only_what_was_achieved_is_shown(make: Make) -> None:
     """Enrolments, progress, failed courses and failed assessments are kept as facts and make no activity."""
     place = make("custom_event")
-    certificate = {"certification": {"id": "c-1", "name": "Pro"}, "product": "alpha"}
+    certificate: dict[str, Any] = {"certification": {"id": "c-1", "name": "Pro"}, "product": "alpha"}
     place.tell(
         event("enrollment.created"),
         event("course.progressed", progress=50),
         event(course="failed", passed=False),
         event(course="passed", passed=True),
         event("assessment.graded", assessment={"id": "q-1"}, score=3),
-        event("certification.issued", certificate=certificate, **certificate),
+        event("certification.issued", **certificate),
         event("certification.revoked", at=5, **certificate),
     )
     place.work()

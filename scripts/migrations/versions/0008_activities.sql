@@ -17,3 +17,7 @@ CREATE INDEX ix_deliveries_due ON deliveries (connection, operation, lane, not_b
 CREATE INDEX ix_deliveries_lease ON deliveries (lease_until) WHERE status = 'sending';
 CREATE INDEX ix_deliveries_open ON deliveries (status, connection, id) WHERE status NOT IN ('delivered', 'cancelled');
 CREATE INDEX ix_deliveries_event_id ON deliveries (event_id);
+
+-- Activities that are dead can be sent once more, like people and events.
+ALTER TABLE replays DROP CONSTRAINT ck_replays_kind,
+    ADD CONSTRAINT ck_replays_kind CHECK (kind IN ('event', 'person', 'activity'));
