@@ -33,7 +33,11 @@ from tests.db.world import Calamity, Worker, World
 
 EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "0"))
 LEARNERS, COURSES = 3, 3
-OUTCOMES = ("refused", "late", "lost", "server_error", "untold", "slow_down", "no_scope")
+LATEST = 15.9
+"""Seconds after which a call whose answer was lost may still arrive: twice its deadline."""
+TOO_MANY = 2
+"""Deaths of one row; a third one alone would rightly quarantine it."""
+OUTCOMES = ("refused", "late", "late", "lost", "killed", "killed", "server_error", "untold", "slow_down", "no_scope")
 CALAMITIES: tuple[Calamity, ...] = ("die", "die_answered", "answer_lost", "hiccup", "lost_commit")
 
 
@@ -51,7 +55,20 @@ steps = st.lists(
     st.builds(
         Step,
         st.sampled_from(
-            ["tell", "tell", "again", "correct", "answer", "all", "sweep", "wait", "trouble", "fate", "merge"]
+            [
+                "tell",
+                "tell",
+                "again",
+                "correct",
+                "answer",
+                "all",
+                "sweep",
+                "wait",
+                "trouble",
+                "trouble",
+                "fate",
+                "merge",
+            ]
         ),
         st.integers(0, LEARNERS - 1),
         st.integers(0, 30),
@@ -69,13 +86,16 @@ class Shelf:
 
     takes_once: bool
     entries: list[tuple[str, str]] = field(default_factory=list)
-    arriving: list[list[Activity]] = field(default_factory=list)
+    arriving: list[tuple[float, list[Activity]]] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
 
-    def arrive(self) -> None:
-        """Let everything arrive that was sent."""
-        while self.arriving:
-            self.put(self.arriving.pop(0))
+    def grow_old(self, seconds: float) -> None:
+        """Let so much time pass for what is on its way; it arrives after LATEST seconds."""
+        aged = [(age + seconds, sent) for age, sent in self.arriving]
+        self.arriving = [(age, sent) for age, sent in aged if age < LATEST]
+        for age, sent in aged:
+            if age >= LATEST:
+                self.put(sent)
 
     def put(self, activities: Sequence[Activity]) -> None:
         """Take entries; the first with a UUID wins where there are any."""
@@ -91,9 +111,9 @@ class Store:
     batch_size = 2
     endpoint = ANY_CALL
 
-    def __init__(self, world: World, worker: Worker, shelf: Shelf) -> None:
-        """`worker` is who calls."""
-        self._world, self._worker, self._shelf = world, worker, shelf
+    def __init__(self, world: World, worker: Worker, shelf: Shelf, deaths: Callable[[], int]) -> None:
+        """`worker` is who calls; `deaths` says how often the unluckiest row has met a death."""
+        self._world, self._worker, self._shelf, self._deaths = world, worker, shelf, deaths
         self.takes_once = shelf.takes_once
 
     def find(self, activities: Sequence[Activity]) -> dict[str, str]:
@@ -124,12 +144,15 @@ class Store:
             case "server_error":
                 raise UnknownOutcome(Reason.SERVER_ERROR, "a fault over there")
             case "late":
-                shelf.arriving.append(list(activities))
+                shelf.arriving.append((0.0, list(activities)))
                 raise UnknownOutcome(Reason.UNKNOWN_OUTCOME, "no answer came")
         gone = {one.trace for one in activities if one.contact in self._world.crm.merged and not self.takes_once}
         shelf.put([one for one in activities if one.trace not in gone])
         fate.answered()
-        if outcome == "lost":
+        if outcome == "killed" and self._deaths() < TOO_MANY:
+            fate.is_dead = True
+            fate.step()
+        if outcome in ("lost", "killed"):
             raise UnknownOutcome(Reason.UNKNOWN_OUTCOME, "sent, but the answer was lost")
         answers: dict[str, Answer] = {one.trace: Written(one.trace) for one in activities}
         answers |= {trace: Failed(Reason.CONTACT_GONE, "no such contact") for trace in gone}
@@ -170,11 +193,11 @@ class Tale:
                 world.answer_all(worker)
             case "sweep":
                 world.sweep(worker)
-            case "wait" if self.deaths() < 2:
+            case "wait" if self.deaths() < TOO_MANY:
                 self.wait((1, 6, 40, 400)[step.n % 4])
             case "trouble":
                 self.shelf.outcomes.append(step.outcome)
-            case "fate" if not step.calamity.startswith("die") or self.deaths() < 2:
+            case "fate" if not step.calamity.startswith("die") or self.deaths() < TOO_MANY:
                 world.workers[worker].fate.decide(1 + step.n, step.calamity)
                 world.sweep(worker)
                 world.answer_all(worker)
@@ -216,15 +239,20 @@ class Tale:
 
     def wait(self, seconds: float) -> None:
         """Let time pass; a call that was sent arrives within twice its deadline."""
-        if seconds >= 16:
-            self.world.clock.advance(15.9)
+        while self.shelf.arriving:
+            until = LATEST - max(age for age, _ in self.shelf.arriving)
+            if until > seconds:
+                break
+            self.world.clock.advance(until)
             self.world.sweep()
             self.world.answer_all()
-            self.shelf.arrive()
+            self.shelf.grow_old(until)
+            seconds -= until
         self.world.clock.advance(seconds)
+        self.shelf.grow_old(seconds)
 
     def deaths(self) -> int:
-        """Return how often the unluckiest row has met a death alone; three would rightly quarantine it."""
+        """Return how often the unluckiest row has met a death alone, counting the ones still to be noticed."""
         [(most,)] = self.world.rows("""
             SELECT coalesce(max(deaths + (lease IS NOT NULL)::int), 0) FROM
             (SELECT deaths, lease FROM inbox UNION ALL SELECT deaths, lease FROM sync_state
@@ -234,10 +262,11 @@ class Tale:
 
     def end(self) -> None:
         """Heal everything and let it come to rest, for a bounded number of rounds."""
+        self.wait(40)
         self.shelf.outcomes.clear()
         busy: list[tuple[Any, ...]] = []
         for _ in range(16):
-            self.shelf.arrive()
+            self.shelf.grow_old(LATEST)
             self.world.clock.advance(7_200)
             self.world.sweep()
             self.world.answer_all()
@@ -284,10 +313,11 @@ def build(
             world.install(monkeypatch)
             worlds.append(world)
         world, shelf = worlds[0], Shelf(takes_once=kind == "custom_event")
-        made = lambda *_: Store(world, world.current, shelf)  # noqa: E731
+        tale = Tale(world, shelf)
+        made = lambda *_: Store(world, world.current, shelf, tale.deaths)  # noqa: E731
         monkeypatch.setattr(registry, "activities", made)
         world.begin()
-        return Tale(world, shelf)
+        return tale
 
     return build_tale
 
