@@ -72,7 +72,7 @@ ORDER BY r.at DESC, r.id
 """
 
 _ACTIVITIES = """
-SELECT 'activity', r.connection, r.reason, r.detail, 1, d.created_at, r.at, r.subject
+SELECT 'activity' AS kind, r.connection, r.reason, r.detail, 1 AS events, d.created_at, r.at, r.subject
 FROM (SELECT * FROM ({rows}) AS one WHERE {chosen} ORDER BY at DESC, id LIMIT %(limit)s) AS r
 JOIN deliveries d ON d.id = r.id
 ORDER BY r.at DESC, r.id
