@@ -132,6 +132,18 @@ def test_names_that_changed_are_read_anew(http: responses.RequestsMock) -> None:
     assert "lms_course_completed" in caught.value.detail
 
 
+def test_what_a_definition_lacks_is_left_out(http: responses.RequestsMock) -> None:
+    """An admin has made the event without some of our properties: the others are sent, and check names them."""
+    shown = defined()
+    shown["results"][0]["properties"] = [{"name": "course_id"}, {"name": "score"}]
+    http.get(f"{EVENTS}/event-definitions", json=shown)
+    http.post(f"{EVENTS}/send/batch", status=204)
+    store("custom_event").write([ONE])
+    assert sent(http)["inputs"][0]["properties"] == {"course_id": "sec-201", "score": "92"}
+    found = hubspot_event_definitions.Found({"course_completed": "pe1_x"}, {"course_completed": ("product",)})
+    assert any("lacks product" in one.what for one in hubspot_event_definitions.findings(found))
+
+
 def test_definitions_come_in_pages(http: responses.RequestsMock) -> None:
     """Ours may stand behind a hundred others."""
     others = {"results": [{"fullyQualifiedName": "pe4242_other"}], "paging": {"next": {"after": "100"}}}

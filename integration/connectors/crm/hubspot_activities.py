@@ -12,6 +12,7 @@ from integration.connectors.client import CallRecord, Limits, Reply
 from integration.connectors.crm import hubspot_event_definitions, hubspot_texts
 from integration.connectors.crm.hubspot import HubSpot, whole
 from integration.connectors.crm.hubspot_errors import Problem, problems
+from integration.connectors.crm.hubspot_event_definitions import Found
 from integration.connectors.crm.hubspot_limits import EVENTS
 from integration.errors import ConnectionBroken, Reason, UnknownOutcome
 from integration.model.activities import Activity
@@ -50,19 +51,19 @@ class CustomEvents:
     def __init__(self, crm: HubSpot, zone: ZoneInfo) -> None:
         """`zone` is the account's, for dates."""
         self._crm, self._zone = crm, zone
-        self._names: dict[str, str] = {}
+        self._known = Found({}, {})
 
     def write(self, activities: Sequence[Activity]) -> dict[str, Answer]:
         """Send; raises ConnectionBroken(ACTIVITY_UNDEFINED) where an event is not defined.
 
         HubSpot answers 204 before it looks at the records, so that a contact which is gone is not heard of.
         """
-        names = self._names or self._read_names()
-        reply = self._send(activities, names)
+        known = self._known if self._known.names else self._read()
+        reply = self._send(activities, known)
         if reply.ok:
             return {one.trace: Written(str(one.uuid)) for one in activities}
-        fresh = self._read_names()
-        if any(fresh.get(one.kind) != names.get(one.kind) for one in activities):
+        fresh = self._read()
+        if fresh != known:
             reply = self._send(activities, fresh)
             if reply.ok:
                 return {one.trace: Written(str(one.uuid)) for one in activities}
@@ -73,22 +74,27 @@ class CustomEvents:
         del activities
         return {}
 
-    def _read_names(self) -> dict[str, str]:
-        self._names = dict(hubspot_event_definitions.read(self._crm.call).names)
-        return self._names
+    def _read(self) -> Found:
+        self._known = hubspot_event_definitions.read(self._crm.call)
+        return self._known
 
-    def _send(self, activities: Sequence[Activity], names: dict[str, str]) -> Reply:
-        lacking = sorted({hubspot_event_definitions.EVENTS[one.kind][0] for one in activities if one.kind not in names})
-        if lacking:
-            self._names = {}  # to be read again with the next try
-            raise ConnectionBroken(Reason.ACTIVITY_UNDEFINED, f"not defined: {', '.join(lacking)}")
+    def _send(self, activities: Sequence[Activity], known: Found) -> Reply:
+        kinds = {one.kind for one in activities} - known.names.keys()
+        if kinds:
+            self._known = Found({}, {})  # to be read again with the next try
+            names = sorted(hubspot_event_definitions.EVENTS[kind][0] for kind in kinds)
+            raise ConnectionBroken(Reason.ACTIVITY_UNDEFINED, f"not defined: {', '.join(names)}")
         inputs = [
             {
-                "eventName": names[one.kind],
+                "eventName": known.names[one.kind],
                 "objectId": one.contact,
                 "occurredAt": hubspot_texts.moment(one.occurred_at),
                 "uuid": str(one.uuid),
-                "properties": hubspot_texts.properties(one, self._zone),
+                "properties": {
+                    name: value
+                    for name, value in hubspot_texts.properties(one, self._zone).items()
+                    if name not in known.lacking[one.kind]
+                },
             }
             for one in activities
         ]

@@ -102,8 +102,8 @@ def findings(found: Found) -> Iterator[Finding]:
         elif found.lacking.get(kind):
             yield Finding(
                 False,
-                f"the custom event {name} lacks {', '.join(found.lacking[kind])}, so it is refused",
-                "add what is missing to its definition in HubSpot, as text; a score is a number",
+                f"the custom event {name} lacks {', '.join(found.lacking[kind])}, so that is left out",
+                "add it to the definition in HubSpot, as text; a score is a number",
             )
     if len(found.names) == len(EVENTS) and not any(found.lacking.values()):
         yield Finding(True, f"all {len(EVENTS)} custom events are defined")
