@@ -62,7 +62,7 @@ def parse(text: str) -> Name:
     if activity:
         return ActivityName(int(activity[1]))
     raise typer.BadParameter(
-        f"{text!r} names nothing; write event:17, activity:9, or person:45@crm with the connection behind it."
+        f"{text!r} names nothing; write event:17, or person:45@crm with the connection behind it, or activity:9."
     )
 
 
