@@ -81,6 +81,12 @@ class Reason(StrEnum):
     BUDGET_SPENT = "budget_spent"
     CIRCUIT_OPEN = "circuit_open"
     GAVE_UP = "gave_up"
+    # --- what became of an activity on a contact's timeline
+    DELIVERED = "delivered"
+    NO_CONTACT = "no_contact"
+    RETRACTED = "retracted"
+    ACTIVITY_REFUSED = "activity_refused"
+    ACTIVITY_UNDEFINED = "activity_undefined"
 
 
 class CoursewireError(Exception):

@@ -123,6 +123,19 @@ def excluded(sighting: Sighting, rules: Identity, reason: Reason | None) -> Igno
     return Ignored(Reason.EXCLUDED, f"{by}; it would have been parked: {reason}") if by else None
 
 
+def left_out(sightings: Sequence[Sighting], who: Identified, rules: Identity) -> set[tuple[str, int]]:
+    """Return (connection, person) of the learners whose learning no CRM is told of."""
+    found = set()
+    for sighting, person_id in zip(sightings, who.found, strict=True):
+        policy = learners(rules, sighting.connection)
+        if not policy.excludes or not isinstance(person_id, int):
+            continue
+        ids = [sighting.link[1]] if sighting.link else []
+        if policy.excluded_by(who.people[person_id].profile.email, ids):
+            found.add((sighting.connection, person_id))
+    return found
+
+
 @dataclass(slots=True)
 class _Decision:
     """Everything known about a batch's learners, so that deciding needs no further query."""

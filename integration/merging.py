@@ -13,7 +13,7 @@ from integration.errors import Reason, RetryLater
 from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.people import LEARNER
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import audit, merges, people, sync_state
+from integration.storage import audit, deliveries, merges, people, sync_state
 from integration.storage.sync_state import Want
 
 log = structlog.get_logger(__name__)
@@ -41,6 +41,7 @@ def follow(
         gone = [one for one in ids if one != new_id]
         merges.repoint(db, connection, CONTACT, dict.fromkeys(gone, new_id))
         merges.readdress(db, connection, survivor, gone, new_id)
+        deliveries.wake(db, [survivor])
     for loser in losers:
         log.info("people.merged", connection=connection, person=survivor, merged=loser)
     return survivor

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from integration import identity
+from integration import activities, identity
 from integration.config import Config
 from integration.erasure import Eraser
 from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason, Rejected, RetryLater
@@ -180,7 +180,8 @@ class Pipeline:
             Sighting.of(item.row.connection, event, item.row.received_at) for item in batch for event in item.events
         ]
         owners = [item for item in batch for _ in item.events]
-        who = identity.identify(db, sightings, self.ring, self.keys, self.rules(db))
+        rules = self.rules(db)
+        who = identity.identify(db, sightings, self.ring, self.keys, rules)
 
         facts = [
             self._fact(item.row, sighting, person)
@@ -188,8 +189,12 @@ class Pipeline:
             if isinstance(person, int)
         ]
         courses.see(db, _courses(facts))
-        news = events.append(db, facts) | who.readdressed
+        appended = events.append(db, facts)
+        news = {fact.person_id for fact in appended} | who.readdressed
         people.bump(db, news)
+        left_out = identity.left_out(sightings, who, rules)
+        shown = [fact for fact in appended if (fact.connection, fact.person_id) not in left_out]
+        activities.plan(db, self.config, shown, self.nightly)
 
         wants = [want for fact in facts for want in self._wants(fact)]
         wants += self._others(db, news, wants)

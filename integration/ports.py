@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from integration.model.activities import Activity, ActivityKind
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
 from integration.model.events import Kind, LearningEvent
 from integration.model.hints import ContactHint
@@ -91,6 +92,24 @@ class ContactStore(Protocol):
         """Create or update by the unique property `by`; keyed by trace like `update`."""
 
 
+class ActivityStore(Protocol):
+    """The timeline of a CRM's contacts. Activities are keyed by trace, and written at most `batch_size` in a call.
+
+    `endpoint` is the class of its calls. `takes_once`: an activity sent again is known by its UUID and not doubled;
+    where it is not so, what may have arrived is looked for before it is sent again. Raises what a ContactStore does.
+    """
+
+    batch_size: int
+    endpoint: str
+    takes_once: bool
+
+    def write(self, activities: Sequence[Activity]) -> dict[str, Answer]:
+        """Write; an activity with no answer may or may not be there."""
+
+    def find(self, activities: Sequence[Activity]) -> dict[str, str]:
+        """Return those that are there already, with the CRM's ids."""
+
+
 class GrantStore(Protocol):
     """Where OAuth tokens are kept. `origin` says what they belong to: stored under another one they are nobody's.
 
@@ -138,10 +157,14 @@ class Wanted(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One thing that set-up would create: `what` for people, the property, or None for what properties stand in."""
+    """One thing that set-up would create: `what` for people, the property, or None for what properties stand in.
+
+    `event`: the kind of activity whose event is to be defined.
+    """
 
     what: str
     wanted: Wanted | None = None
+    event: ActivityKind | None = None
 
 
 class Plan(NamedTuple):

@@ -17,18 +17,20 @@ from integration import config as connections_file
 from integration.config import Config
 from integration.connectors import registry
 from integration.connectors.client import CallRecord
+from integration.delivery.activities import Poster
 from integration.delivery.buckets import Buckets, address
 from integration.delivery.budget import Budget
 from integration.delivery.flush import Flusher
 from integration.delivery.limits import Limits
 from integration.delivery.lookup import Lookup
 from integration.errors import ConfigError
+from integration.model.activities import WRITE_ACTIVITY
 from integration.model.contacts import WRITE_CONTACT
 from integration.pipeline import Pipeline
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.settings import Settings
-from integration.storage import connections, index_keys, limits
+from integration.storage import connections, deliveries, index_keys, limits
 from integration.storage.base import AWAY, engine_for, single
 from integration.storage.calls import Call
 from integration.storage.credentials import Grants
@@ -209,6 +211,7 @@ class Assembly:
                     take_calls=log.take,
                     budget=budget,
                     places=BoundedSemaphore(places),
+                    on_link=deliveries.wake if connection.options.activity != "none" else None,
                 )
         return made
 
@@ -228,6 +231,19 @@ class Assembly:
                     take_calls=flusher.take_calls,
                     budget=flusher.budget,
                 )
+        return made
+
+    @cached_property
+    def posters(self) -> Mapping[tuple[str, str], Poster]:
+        """From facts to the timelines that show them, by (connection, operation)."""
+        log, made = CallLog(), {}
+        for name, connection in self.config.connections.items():
+            budget = self.budgets.get(name)
+            if budget is None:
+                continue
+            store = registry.activities(connection, _hearing(log, budget), budget.spend, self.grants)
+            if store is not None:
+                made[name, WRITE_ACTIVITY] = Poster(self.engine, name, store, log.take, budget)
         return made
 
     def _next_night(self, connection: str) -> datetime:

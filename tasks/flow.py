@@ -4,6 +4,7 @@ from celery import shared_task
 
 from integration.delivery.lookup import LOOK_UP
 from integration.errors import Reason
+from integration.model.activities import WRITE_ACTIVITY
 from integration.model.contacts import WRITE_CONTACT
 from integration.model.events import Kind
 from integration.pipeline import Recorded
@@ -52,14 +53,19 @@ def drain(connection: str, operation: str) -> None:
     if operation == LOOK_UP:
         look_up(connection)
         return
-    flusher = this_process().flushers.get((connection, operation))
-    if flusher is None:
+    process = this_process()
+    poster = process.posters.get((connection, WRITE_ACTIVITY))
+    drained = poster if operation == WRITE_ACTIVITY else process.flushers.get((connection, operation))
+    if drained is None:
         return
-    flushed = flusher.flush()
+    flushed = drained.flush()
     if flushed.ring_again:
         ring_connections([connection], operation, at_once=True)
+    failed = "delivery.failed" if operation != WRITE_ACTIVITY else "delivery.activity_failed"
     for reason, ids in flushed.dead.items():
-        ring_failed("delivery.failed", ids, reason)
+        ring_failed(failed, ids, reason)
+    if operation == WRITE_CONTACT and poster and poster.is_due():
+        ring_connections([connection], WRITE_ACTIVITY)  # what waited for a contact, or came with the news
 
 
 def look_up(connection: str) -> None:
@@ -77,6 +83,12 @@ class WorkFailed(Exception):
 def delivery_failed(ids: list[int], reason: str) -> None:
     """Show that rows of sync_state are dead."""
     raise WorkFailed(f"sync_state {ids}: {reason}")
+
+
+@shared_task(name="delivery.activity_failed")
+def activity_failed(ids: list[int], reason: str) -> None:
+    """Show that rows of deliveries are dead."""
+    raise WorkFailed(f"deliveries {ids}: {reason}")
 
 
 @shared_task(name="sync.failed")

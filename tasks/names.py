@@ -1,4 +1,4 @@
-"""What people call a piece of work: `event:17`, or `person:45@crm` for what one system is to hold of a person."""
+"""What people call a piece of work: `event:17`, `activity:9`, or `person:45@crm` for what one system is to hold."""
 
 import re
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import typer
 
 _EVENT = re.compile(r"(?:event:)?(\d{1,18})", re.ASCII)
+_ACTIVITY = re.compile(r"activity:(\d{1,18})", re.ASCII)
 _PERSON = re.compile(r"person:#?(\d{1,18})@(.+)", re.ASCII)
 
 
@@ -30,11 +31,23 @@ class PersonName(NamedTuple):
         return f"person:{self.person}@{self.connection}"
 
 
-Name = EventName | PersonName
+class ActivityName(NamedTuple):
+    """An activity that is to stand on a contact's timeline, by its number."""
+
+    id: int
+
+    def __str__(self) -> str:
+        """Return it as people type it."""
+        return f"activity:{self.id}"
+
+
+Name = EventName | PersonName | ActivityName
 
 
 def name_of(kind: str, subject: int, connection: str) -> str:
-    """Return the name of a row of one kind, `event` or `person`."""
+    """Return the name of a row of one kind, `event`, `person` or `activity`."""
+    if kind == "activity":
+        return str(ActivityName(subject))
     return str(EventName(subject) if kind == "event" else PersonName(subject, connection))
 
 
@@ -45,7 +58,12 @@ def parse(text: str) -> Name:
         return EventName(int(event[1]))
     if person:
         return PersonName(int(person[1]), person[2])
-    raise typer.BadParameter(f"{text!r} names nothing; write event:17, or person:45@crm with the connection behind it.")
+    activity = _ACTIVITY.fullmatch(text.strip())
+    if activity:
+        return ActivityName(int(activity[1]))
+    raise typer.BadParameter(
+        f"{text!r} names nothing; write event:17, or person:45@crm with the connection behind it, or activity:9."
+    )
 
 
 def parse_event(text: str) -> EventName:

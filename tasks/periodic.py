@@ -12,7 +12,17 @@ from integration.enqueue import IDS
 from integration.errors import Reason
 from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.events import Kind
-from integration.storage import audit, connections, inbox, outlook, people, quarantine, replays, sync_state
+from integration.storage import (
+    audit,
+    connections,
+    deliveries,
+    inbox,
+    outlook,
+    people,
+    quarantine,
+    replays,
+    sync_state,
+)
 from integration.storage.sync_state import BACKFILL, Want
 from mappings import store
 from tasks.app import SYNC, app
@@ -46,6 +56,7 @@ def sweep() -> None:
     with assembly.engine.begin() as db:
         ended = [row_id for row_id, status in inbox.expire(db) if status == "dead"]
         given_up = [row_id for row_id, status in sync_state.expire(db) if status == "dead"]
+        unwritten = [row_id for row_id, status in deliveries.expire(db) if status == "dead"]
     with assembly.engine.begin() as db:
         # A transaction of its own: rows of people are never waited for while rows of sync_state are held.
         _wake(db, people.due_transitions(db, limit=ROWS))
@@ -56,6 +67,7 @@ def sweep() -> None:
     replays.work(assembly.engine)  # before it is rung for below
     ring_failed("sync.failed", ended, Reason.CRASH_LOOP)
     ring_failed("delivery.failed", given_up, Reason.CRASH_LOOP)
+    ring_failed("delivery.activity_failed", unwritten, Reason.CRASH_LOOP)
     if _waiting_messages(SYNC) < HIGH_WATER:
         with assembly.engine.begin() as db:
             unrung = inbox.unrung(db, quiet=QUIET_SECONDS, unheard=UNHEARD_SECONDS, limit=ROWS)
@@ -64,6 +76,7 @@ def sweep() -> None:
     with assembly.engine.begin() as db:
         unseen = inbox.enriching(db)
         looks = {key: outlook.look(db, *key) for key in assembly.flushers}
+        looks |= {key: outlook.look(db, *key, queue="deliveries") for key in assembly.posters}
     due = [key for key, look in looks.items() if look.may_call and look.lane is not None]
     for connection, operation in due:
         ring_connections([connection], operation)

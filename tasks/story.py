@@ -20,7 +20,9 @@ from integration.storage import events, people, received, story
 from integration.storage.received import Count, Event
 from integration.storage.story import PersonRow
 from mappings import store
+from tasks import timeline
 from tasks.holdings import Held, Holdings, Veil
+from tasks.timeline import Timeline
 
 WAITING = 20
 
@@ -67,6 +69,7 @@ class Story:
     decided: list[Decided]
     rule_set: int
     written: list[Held]
+    timeline: Timeline
     why_not: list[WhyNot]
 
 
@@ -125,6 +128,7 @@ class Teller:
             ],
             rule_set=self._rule_set(),
             written=Holdings(self.db, self.config, self.ring).of(row.id, sources, veil),
+            timeline=timeline.of_person(self.db, self.config, row.id, veil, limit=limit),
             why_not=_about(row, waiting, veil),
         )
 

@@ -33,7 +33,7 @@ connections:
     system: hubspot
     base_url: {crm_url}
     credentials: {token: {env: HUBSPOT_TOKEN}}
-    options: {timezone: Europe/Berlin}
+    options: {timezone: Europe/Berlin, activity: {activity}}
 routes:
   - from: academy
     to: crm
@@ -73,10 +73,10 @@ def frozen(pid: int) -> Iterator[None]:
             process.resume()
 
 
-def write_connections(folder: Path, crm_url: str = "http://127.0.0.1:9") -> Path:
+def write_connections(folder: Path, crm_url: str = "http://127.0.0.1:9", activity: str = "none") -> Path:
     """Write a connections file with one LMS and one CRM; the default CRM is one that nobody calls."""
     path = folder / "coursewire.yaml"
-    path.write_text(CONNECTIONS.replace("{crm_url}", crm_url), "utf-8")
+    path.write_text(CONNECTIONS.replace("{crm_url}", crm_url).replace("{activity}", activity), "utf-8")
     return path
 
 

@@ -6,10 +6,20 @@ from typing import NamedTuple
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import CallRecord
-from integration.connectors.crm import hubspot, hubspot_limits, hubspot_setup, hubspot_webhooks
+from integration.connectors.crm import hubspot, hubspot_activities, hubspot_limits, hubspot_setup, hubspot_webhooks
 from integration.connectors.lms import standard
 from integration.errors import ConfigError
-from integration.ports import ANY_CALL, Capabilities, ContactStore, Doctor, GrantStore, Inbound, Installer, Seen
+from integration.ports import (
+    ANY_CALL,
+    ActivityStore,
+    Capabilities,
+    ContactStore,
+    Doctor,
+    GrantStore,
+    Inbound,
+    Installer,
+    Seen,
+)
 
 OnCall = Callable[[CallRecord], None] | None
 Gate = Callable[[str], None] | None
@@ -31,6 +41,7 @@ class System(NamedTuple):
     doctor: Callable[[ConnectionConfig, Grants], Doctor] | None = None
     limits: Callable[[Mapping[str, str]], Seen] | None = None
     installer: Callable[[ConnectionConfig, Grants], Installer] | None = None
+    activities: Callable[[ConnectionConfig, OnCall, Gate, Grants], ActivityStore | None] | None = None
 
 
 TABLE: tuple[System, ...] = (
@@ -50,6 +61,7 @@ TABLE: tuple[System, ...] = (
         doctor=lambda config, grants: hubspot.HubSpot(config, grants=grants),
         limits=hubspot_limits.seen,
         installer=hubspot_setup.Setup,
+        activities=hubspot_activities.store,
     ),
 )
 SYSTEMS: dict[str, System] = {system.name: system for system in TABLE}
@@ -102,6 +114,17 @@ def contacts(
     are kept. Keep the result: it holds the open connections. Raises ConfigError.
     """
     factory = system_of(config).contacts
+    return factory(config, on_call, gate, grants) if factory else None
+
+
+def activities(
+    config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None, grants: Grants = None
+) -> ActivityStore | None:
+    """Return what writes to the timelines of this connection's contacts, None where nothing is to be written there.
+
+    As `contacts`: keep the result. Raises ConfigError.
+    """
+    factory = system_of(config).activities
     return factory(config, on_call, gate, grants) if factory else None
 
 

@@ -5,7 +5,7 @@ and waits for company: people of whom more is on its way would be written twice,
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -69,6 +69,7 @@ class Flusher:
 
     `take_calls` hands over the calls the connector made in this thread since it was last asked. `places` is how many
     threads of this process may drain this connection at once, so that a slow system leaves room for the others.
+    `on_link` is told, in the transaction that settles, for whom a contact was found or made.
     """
 
     engine: Engine
@@ -81,6 +82,7 @@ class Flusher:
     take_calls: Callable[[], list[Call]]
     budget: Budget
     places: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(4))
+    on_link: Callable[[Connection, Collection[int]], None] | None = None
     _turns: "count[int]" = field(default_factory=lambda: count(1))
 
     def flush(self) -> Flushed:
@@ -204,7 +206,7 @@ class Flusher:
             batch = self._written(rows, Lease(self.engine, lease, [row.id for row in rows]), now)
         self.budget.give_back()
         made = self.take_calls()
-        self._settle_in_time(lambda: self._settle(batch, rows, lease, started, now, made))
+        trouble.settle_in_time(lambda: self._settle(batch, rows, lease, started, now, made))
         self._follow(batch.moved)
         flushed.batches += 1
         flushed.settled += len(batch.settled)
@@ -212,17 +214,6 @@ class Flusher:
             if outcome.status == "dead":
                 flushed.dead.setdefault(outcome.reason, []).append(outcome.id)
         return len(rows)
-
-    def _settle_in_time(self, settle: Callable[[], None]) -> None:
-        """Settle, again where the database is away for a moment: what was written is else forgotten for a lease."""
-        ends = time.monotonic() + policy.SETTLE_SECONDS
-        while True:
-            try:
-                return settle()
-            except AWAY:
-                if time.monotonic() > ends:
-                    raise
-            time.sleep(policy.SETTLE_PAUSE)
 
     def _follow(self, moved: Mapping[str, str]) -> None:
         """Follow the merges that reads have shown; what fails is shown again by the next read."""
@@ -286,7 +277,10 @@ class Flusher:
                 started_at=started,
                 rule_set=batch.rule_set,
             )
-            people.link(db, CONTACT, _new_links(self.connection, batch.links, rows))
+            found = _new_links(self.connection, batch.links, rows)
+            people.link(db, CONTACT, found)
+            if found and self.on_link:
+                self.on_link(db, set(found.values()))
             calls.add(db, self.connection, made)
             new_refusals = self._note_fields(db, batch)
             in_loop = loops.count(db, self.connection, batch.rewritten)

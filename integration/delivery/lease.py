@@ -1,11 +1,11 @@
 """The hold on a claimed batch: renewed before each call, so that a lease may be short (rule 2)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from integration.storage import sync_state
 from integration.storage.base import single
@@ -16,11 +16,12 @@ FRESH_SECONDS = 2.0
 
 @dataclass(slots=True)
 class Lease:
-    """What one drain holds of sync_state. `rows` are ids."""
+    """What one drain holds of sync_state, or of what `renew` is about. `rows` are ids."""
 
     engine: Engine
     id: UUID
     rows: Sequence[int]
+    renew: Callable[[Connection, UUID, Sequence[int]], bool] = sync_state.renew
     _renewed: float = field(default_factory=time.monotonic)
 
     def hold(self) -> bool:
@@ -31,6 +32,6 @@ class Lease:
         if time.monotonic() - self._renewed < FRESH_SECONDS:
             return True
         with single(self.engine) as db:
-            held = sync_state.renew(db, self.id, self.rows)
+            held = self.renew(db, self.id, self.rows)
         self._renewed = time.monotonic()
         return held

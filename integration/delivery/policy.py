@@ -37,6 +37,10 @@ SUSPECT = _RECORD
 BLAMED: Final = frozenset({Reason.SERVER_ERROR, Reason.MALFORMED_ANSWER, Reason.UNKNOWN_OUTCOME})
 """Failures of a call that one record of it may have caused; a refusal or a pause is nobody's."""
 
+REFUSED_SECONDS = 300.0
+"""How long an operation rests that the other side does not permit, or that is not set up there; then it is tried with
+one record, so that it heals by itself."""
+
 RECHECK_SECONDS, RECHECK_CAP = 3600.0, 86_400.0
 """A parked person is looked at again after an hour, then ever more rarely, at least daily: sales may have created the
 contact, or undone a clash."""

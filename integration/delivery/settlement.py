@@ -30,7 +30,7 @@ class Settlement:
         self.settled[row.id] = replace(outcome, projected=self._version(row))
         self.attempts.append(
             Attempt(
-                sync_state_id=row.id,
+                subject_id=row.id,
                 person_id=row.person_id,
                 outcome=outcome.status,
                 reason=outcome.reason,

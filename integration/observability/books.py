@@ -55,6 +55,11 @@ SELECT connection, operation, status, count(*) AS rows,
        coalesce(max(extract(epoch FROM now() - CASE WHEN lane = 0 THEN wanted_since ELSE not_before END))
                 FILTER (WHERE status IN ('due', 'sending', 'waiting')), 0) AS oldest
 FROM sync_state WHERE status <> 'in_step' GROUP BY 1, 2, 3
+UNION ALL
+SELECT connection, operation, CASE status WHEN 'pending' THEN 'waiting' ELSE status END, count(*),
+       coalesce(max(extract(epoch FROM now() - created_at))
+                FILTER (WHERE status = 'sending' OR status = 'pending' AND not_before <= now()), 0)
+FROM deliveries WHERE status NOT IN ('delivered', 'cancelled') GROUP BY 1, 2, 3
 """
 
 _INBOX_AGE = """
@@ -180,7 +185,9 @@ def _books_families(books: Books) -> list[Metric]:
 
 def _due_families(db: Connection) -> list[Metric]:
     rows = GaugeMetricFamily(
-        "coursewire_sync_rows", "People not in step, by state.", labels=["connection", "operation", "state"]
+        "coursewire_sync_rows",
+        "People not in step, and activities not written, by state.",
+        labels=["connection", "operation", "state"],
     )
     oldest = GaugeMetricFamily(
         "coursewire_sync_oldest_seconds", "The longest wait of a person.", labels=["connection", "operation", "state"]

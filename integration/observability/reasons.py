@@ -276,6 +276,28 @@ WORDS: dict[Reason, Words] = {
         "The record failed for three days while the system was there; the detail names the last trouble.",
         "Read the tries with `coursewire dead show ID`, mend the cause, and run `coursewire dead replay ID`.",
     ),
+    # --- what became of an activity on a contact's timeline
+    Reason.DELIVERED: Words("The activity is on the contact's timeline.", _NOTHING),
+    Reason.NO_CONTACT: Words(
+        "The activity waits for its contact, which the system does not have yet, or not any more.",
+        "Nothing to do here: it goes out when the contact is found or created; `coursewire person show` says why that "
+        "is not so.",
+    ),
+    Reason.RETRACTED: Words(
+        "The learning system took the fact back before the activity was written, so it is not written.", _NOTHING
+    ),
+    Reason.ACTIVITY_REFUSED: Words(
+        "The token may not write activities, or the account's tier has no custom events; contacts are written as ever, "
+        "the activities wait.",
+        "Grant what `coursewire check` names, or set activity: note for the connection and restart; then run "
+        "`coursewire connections resume CONNECTION`, or wait: it is tried every few minutes.",
+    ),
+    Reason.ACTIVITY_UNDEFINED: Words(
+        "The custom event that activities are written as is not defined in the account, so the activities wait; "
+        "contacts are written as ever.",
+        "Run `coursewire check --apply`, then `coursewire connections resume CONNECTION`, or wait: it is tried every "
+        "few minutes.",
+    ),
 }
 
 

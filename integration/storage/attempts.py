@@ -20,12 +20,12 @@ WITH tries AS MATERIALIZED (
 ), appended AS (
     INSERT INTO attempts (subject_type, subject_id, connection, operation, batch, started_at, outcome, reason, detail,
                           version, fields, remote_id, rule_set)
-    SELECT 'sync_state', subject_id, %(connection)s, %(operation)s, %(batch)s, %(started_at)s, outcome, reason, detail,
-           version, fields, remote_id, %(rule_set)s
+    SELECT %(subject_type)s, subject_id, %(connection)s, %(operation)s, %(batch)s, %(started_at)s, outcome, reason,
+           detail, version, fields, remote_id, %(rule_set)s
     FROM tries
 )
 INSERT INTO audit (actor, action, connection, subject_type, subject_id, fields, outcome, reference)
-SELECT %(actor)s, %(action)s, %(connection)s, 'person', person_id, fields, reason, 'sync_state:' || subject_id
+SELECT %(actor)s, %(action)s, %(connection)s, 'person', person_id, fields, reason, %(subject_type)s || ':' || subject_id
 FROM tries WHERE sent
 """
 
@@ -34,7 +34,7 @@ FROM tries WHERE sent
 class Attempt:
     """One try: the row it was for, the person, the version projected, the fields sent."""
 
-    sync_state_id: int
+    subject_id: int
     person_id: int
     outcome: str
     reason: Reason
@@ -45,7 +45,7 @@ class Attempt:
     was_sent: bool = True
 
 
-def append(
+def append(  # noqa: PLR0913 - what is the same for all tries of a batch
     db: Connection,
     attempts: Sequence[Attempt],
     *,
@@ -54,19 +54,25 @@ def append(
     batch: UUID,
     started_at: datetime,
     rule_set: int | None,
+    subject_type: str = "sync_state",
+    action: str = "contact.write",
 ) -> None:
-    """Append a batch of tries, and an audit row for each that changed the other side."""
+    """Append a batch of tries, and an audit row for each that changed the other side.
+
+    `subject_type` is the table of the rows they were for, `action` what the audit log calls it.
+    """
     if not attempts:
         return
     values = {
         "actor": "coursewire",
-        "action": "contact.write",
+        "action": action,
+        "subject_type": subject_type,
         "connection": connection,
         "operation": operation,
         "batch": batch,
         "started_at": started_at,
         "rule_set": rule_set,
-        "subject_id": [a.sync_state_id for a in attempts],
+        "subject_id": [a.subject_id for a in attempts],
         "person_id": [a.person_id for a in attempts],
         "outcome": [a.outcome for a in attempts],
         "reason": [a.reason.value for a in attempts],

@@ -1,4 +1,4 @@
-"""What waits at each connection: events that came from it, and people whose fields are to be written to it."""
+"""What waits at each connection: events that came from it, people whose fields and activities are written to it."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -27,7 +27,13 @@ FROM (
            count(*) FILTER (WHERE status = 'parked'), count(*) FILTER (WHERE status = 'dead'),
            min(CASE WHEN lane = 0 THEN wanted_since ELSE not_before END)
                FILTER (WHERE status = 'sending' OR status IN ('due', 'waiting') AND not_before <= now())
-    FROM sync_state WHERE status <> 'in_step' GROUP BY connection) AS work
+    FROM sync_state WHERE status <> 'in_step' GROUP BY connection
+    UNION ALL
+    SELECT connection, count(*) FILTER (WHERE status = 'sending' OR status = 'pending' AND not_before <= now()),
+           count(*) FILTER (WHERE status = 'pending' AND coalesce(not_before > now(), true)),
+           count(*) FILTER (WHERE status = 'parked'), count(*) FILTER (WHERE status = 'dead'),
+           min(created_at) FILTER (WHERE status = 'sending' OR status = 'pending' AND not_before <= now())
+    FROM deliveries WHERE status NOT IN ('delivered', 'cancelled') GROUP BY connection) AS work
 GROUP BY connection
 """
 

@@ -38,6 +38,14 @@ ON CONFLICT (connection, operation) DO UPDATE SET
 RETURNING failures
 """
 
+_TRIP = """
+INSERT INTO breakers AS b (connection, operation, failures, failing_since, open_until, reason)
+VALUES (%(connection)s, %(operation)s, %(trip)s, now(), now() + %(seconds)s * interval '1 second', %(reason)s)
+ON CONFLICT (connection, operation) DO UPDATE SET
+    failures = greatest(b.failures, %(trip)s), failing_since = coalesce(b.failing_since, now()),
+    reason = excluded.reason, open_until = excluded.open_until, probe = NULL, probe_until = NULL, updated_at = now()
+"""
+
 _SUCCEED = """
 UPDATE breakers SET failures = 0, failing_since = NULL, open_until = NULL, probe = NULL, probe_until = NULL,
     reason = NULL, succeeded_at = now(), updated_at = now()
@@ -91,6 +99,12 @@ def fail(db: Connection, connection: str, operation: str, reason: Reason, rests:
         "steps": len(rests),
     }
     return int(execute(db, _FAIL, values).scalar_one())
+
+
+def trip(db: Connection, connection: str, operation: str, reason: Reason, seconds: float) -> None:
+    """Open the breaker at once for `seconds`: this operation is not to be had there, however often it is asked."""
+    values = {"connection": connection, "operation": operation, "reason": reason.value, "seconds": seconds}
+    execute(db, _TRIP, {**values, "trip": TRIP})
 
 
 def succeed(db: Connection, connection: str, operation: str) -> bool:

@@ -1,6 +1,7 @@
 """Work that ended for good, or waits parked: why, how much of it, since when, and what was tried before.
 
-Of two kinds: an `event` is a row of the inbox, a `person` what one system is to hold of a person (sync_state).
+Of three kinds: an `event` is a row of the inbox, a `person` what one system is to hold of a person (sync_state), an
+`activity` a fact that one system is to show on its timeline (deliveries).
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ from sqlalchemy import Connection
 
 from integration.storage.statement import execute
 
-Kind = Literal["event", "person"]
-KINDS: tuple[Kind, ...] = ("event", "person")
+Kind = Literal["event", "person", "activity"]
+KINDS: tuple[Kind, ...] = ("event", "person", "activity")
 
 # The status stands in the text, so that the planner knows the partial index. `at` is when the row came to rest: a
 # person's last try says so; one whose workers died before they could note a try rests since the news that killed them.
@@ -29,6 +30,13 @@ _ROWS: dict[Kind, str] = {
             SELECT finished_at AS at FROM attempts
             WHERE subject_type = 'sync_state' AND subject_id = s.id ORDER BY id DESC LIMIT 1) AS tried ON true
         WHERE s.status = '{status}'
+    """,
+    "activity": """
+        SELECT d.id, d.id AS subject, d.connection, d.reason, d.detail, coalesce(tried.at, d.created_at) AS at
+        FROM deliveries d LEFT JOIN LATERAL (
+            SELECT finished_at AS at FROM attempts
+            WHERE subject_type = 'delivery' AND subject_id = d.id ORDER BY id DESC LIMIT 1) AS tried ON true
+        WHERE d.status = '{status}'
     """,
 }
 
@@ -60,6 +68,13 @@ FROM (SELECT * FROM ({rows}) AS one WHERE {chosen} ORDER BY at DESC, id LIMIT %(
 JOIN sync_state s ON s.id = r.id CROSS JOIN LATERAL (
     SELECT count(*) AS events, coalesce(min(i.received_at), r.at) AS since FROM inbox i
     WHERE i.person_id = s.subject_id AND i.status = 'done' AND i.person_version > s.written) AS waiting
+ORDER BY r.at DESC, r.id
+"""
+
+_ACTIVITIES = """
+SELECT 'activity' AS kind, r.connection, r.reason, r.detail, 1 AS events, d.created_at, r.at, r.subject
+FROM (SELECT * FROM ({rows}) AS one WHERE {chosen} ORDER BY at DESC, id LIMIT %(limit)s) AS r
+JOIN deliveries d ON d.id = r.id
 ORDER BY r.at DESC, r.id
 """
 
@@ -114,7 +129,7 @@ class Chosen:
 
 
 class Cause(NamedTuple):
-    """Why `rows` of one kind rest: about so many subjects (mistakes or people), of which `example` is one."""
+    """Why `rows` of one kind rest: about so many subjects (mistakes, people, activities), of which `example` is one."""
 
     kind: Kind
     connection: str
@@ -127,7 +142,7 @@ class Cause(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One mistake that so many `events` share, or one person of whom so many wait; `example` is one of them."""
+    """One mistake that so many `events` share, one person of whom so many wait, or one activity; `example` is one."""
 
     kind: Kind
     connection: str
@@ -181,7 +196,7 @@ def causes(db: Connection, chosen: Chosen, kinds: Sequence[Kind] = KINDS) -> lis
 def items(db: Connection, chosen: Chosen, kinds: Sequence[Kind] = KINDS, *, limit: int) -> list[Item]:
     """Return at most `limit` lines of each kind: one per mistake for events, the newest one per person."""
     values = {**_values(chosen), "limit": limit}
-    queries = {"event": _MISTAKES, "person": _PEOPLE}
+    queries = {"event": _MISTAKES, "person": _PEOPLE, "activity": _ACTIVITIES}
     return [Item(*row) for kind in kinds for row in execute(db, _query(queries[kind], chosen, kind), values)]
 
 

@@ -47,7 +47,7 @@ SELECT f.fact_key, f.content_hash,
        f.course_id, f.course_name, f.module_id, f.product, f.score, f.score_max, f.passed, f.progress, f.attempt,
        f.expires_at, f.occurred_at, f.clamped, f.origin, f.inbox_id
 FROM fresh f JOIN people p ON p.id = f.person_id
-RETURNING inbox_id, person_id
+RETURNING id, person_id, connection, type, passed, origin
 """
 
 # The latest word per person and subject, by business time and never by arrival (rule 6). Courses that replaced one
@@ -99,6 +99,17 @@ class Fact:
         return believable(self.event.occurred_at, self.received_at)
 
 
+class Appended(NamedTuple):
+    """A fact that was new, or a new revision of one."""
+
+    id: int
+    person_id: int
+    connection: str
+    type: str
+    passed: bool | None
+    origin: str
+
+
 class Standing(NamedTuple):
     """The latest word on one subject of one person; `products` of a certification, the one said last first."""
 
@@ -115,8 +126,8 @@ class Standing(NamedTuple):
     products: list[str] | None
 
 
-def append(db: Connection, facts: Sequence[Fact]) -> set[int]:
-    """Append what is new and return the ids of the people it is about; their rows must be held by the caller.
+def append(db: Connection, facts: Sequence[Fact]) -> list[Appended]:
+    """Append and return what is new; the rows of the people it is about must be held by the caller.
 
     The same content again is no news; another content under the same key is a new revision.
     """
@@ -125,10 +136,10 @@ def append(db: Connection, facts: Sequence[Fact]) -> set[int]:
         key = fact.event.fact_key(fact.connection, fact.learner)
         distinct.setdefault((key, fact.event.content_hash()), fact)
     if not distinct:
-        return set()
+        return []
     rows = [_row(key, content, fact) for (key, content), fact in sorted(distinct.items(), key=lambda item: item[0])]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return {row.person_id for row in execute(db, _APPEND, columns).all()}
+    return [Appended(*row) for row in execute(db, _APPEND, columns).all()]
 
 
 def standings(db: Connection, ids: Iterable[int]) -> dict[int, list[Standing]]:

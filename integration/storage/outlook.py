@@ -1,7 +1,7 @@
 """The outlook of one operation of a connection: may it be called now, and whose turn is it? One look, one query."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -21,15 +21,21 @@ LEFT JOIN connections c ON c.name = %(connection)s
 LEFT JOIN breakers b ON b.connection = %(connection)s AND b.operation = %(operation)s
 LEFT JOIN LATERAL (
     SELECT lane, max_batch FROM (
-    (SELECT lane, max_batch FROM sync_state
-     WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
+    (SELECT lane, max_batch FROM {queue}
+     WHERE connection = %(connection)s AND operation = %(operation)s AND {is_open}
        AND lane = %(first)s AND not_before <= now() ORDER BY not_before LIMIT 1)
     UNION ALL
-    (SELECT lane, max_batch FROM sync_state
-     WHERE connection = %(connection)s AND operation = %(operation)s AND status <> 'sending'
+    (SELECT lane, max_batch FROM {queue}
+     WHERE connection = %(connection)s AND operation = %(operation)s AND {is_open}
        AND lane = %(second)s AND not_before <= now() ORDER BY not_before LIMIT 1)) AS heads
     ORDER BY lane <> %(first)s LIMIT 1) AS head ON true
 """
+
+Queue = Literal["sync_state", "deliveries"]
+_LOOKS: dict[Queue, str] = {
+    "sync_state": _LOOK.format(queue="sync_state", is_open="status <> 'sending'"),
+    "deliveries": _LOOK.format(queue="deliveries", is_open="status IN ('pending', 'parked')"),
+}
 
 
 class Outlook(NamedTuple):
@@ -65,8 +71,19 @@ class Outlook(NamedTuple):
         return self.status == "active" and not self.has_paused and self.failures == 0
 
 
-def look(db: Connection, connection: str, operation: str, *, first: int = LIVE, burst: int = 1) -> Outlook:
-    """Return the outlook, `first` being the lane that goes first this time; a connection without a row is active."""
+def look(
+    db: Connection,
+    connection: str,
+    operation: str,
+    *,
+    first: int = LIVE,
+    burst: int = 1,
+    queue: Queue = "sync_state",
+) -> Outlook:
+    """Return the outlook, `first` being the lane that goes first this time; a connection without a row is active.
+
+    `queue` is the table in which the operation's work waits.
+    """
     values = {
         "connection": connection,
         "operation": operation,
@@ -74,4 +91,4 @@ def look(db: Connection, connection: str, operation: str, *, first: int = LIVE, 
         "second": LIVE + BACKFILL - first,
         "burst": burst,
     }
-    return Outlook(*execute(db, _LOOK, values).one())
+    return Outlook(*execute(db, _LOOKS[queue], values).one())

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from integration.errors import Reason
 from integration.storage import audit, dead
 from integration.storage.dead import Chosen, Kind
+from integration.storage.deliveries import ARRIVING_SECONDS
 from integration.storage.statement import execute
 from integration.storage.sync_state import BACKFILL
 
@@ -65,6 +66,23 @@ UPDATE sync_state s SET status = 'due', not_before = now(), lane = %(backfill)s,
     failing_since = NULL, max_batch = CASE WHEN p.reason = %(crash_loop)s THEN 1 END
 FROM picked p WHERE s.id = p.id
 RETURNING s.id, s.connection, s.operation
+"""
+
+# What may have arrived is not looked for before it surely has (rule 11).
+_ACTIVITIES = """
+WITH picked AS MATERIALIZED (
+    SELECT id, connection, operation, person_id, reason FROM deliveries
+    WHERE id = ANY(%(ids)s::bigint[]) AND status = %(status)s ORDER BY id FOR UPDATE
+), said AS (
+    INSERT INTO audit (actor, action, connection, subject_type, subject_id, fields, outcome, reference)
+    SELECT %(actor)s, %(action)s, connection, 'delivery', id, %(fields)s::text[], coalesce(reason, ''), %(reference)s
+    FROM picked ORDER BY id
+)
+UPDATE deliveries d SET status = 'pending', lane = %(backfill)s, attempts = 0, deaths = 0, failing_since = NULL,
+    not_before = greatest(now(), lost_at + %(arriving)s * interval '1 second'),
+    max_batch = CASE WHEN p.reason = %(crash_loop)s THEN 1 END
+FROM picked p WHERE d.id = p.id
+RETURNING d.id, d.connection, d.operation
 """
 
 _START = """
@@ -148,7 +166,7 @@ class Replay(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """What was put back: events as (id, kind, suspect's batch size or 0), people as (connection, operation)."""
+    """What was put back: events as (id, kind, suspect's batch size or 0), the others as (connection, operation)."""
 
     number: int = 0
     events: tuple[tuple[int, str, int], ...] = ()
@@ -173,7 +191,8 @@ def put_back(db: Connection, kind: Kind, ids: Sequence[int], by: By, *, status: 
     if kind == "event":
         events = sorted((row.id, row.kind, row.max_batch) for row in execute(db, _EVENTS, values))
         return PutBack(len(events), tuple(events))
-    rows = execute(db, _PEOPLE, {**values, "backfill": BACKFILL}).fetchall()
+    sql = _PEOPLE if kind == "person" else _ACTIVITIES
+    rows = execute(db, sql, {**values, "backfill": BACKFILL, "arriving": ARRIVING_SECONDS}).fetchall()
     return PutBack(len(rows), places=frozenset((row.connection, row.operation) for row in rows))
 
 

@@ -22,7 +22,7 @@ FROM sync_state WHERE subject_id = %(id)s ORDER BY connection, operation
 _ATTEMPTS = """
 SELECT a.* FROM unnest(%(ids)s::bigint[]) AS s(id) CROSS JOIN LATERAL (
     SELECT subject_id, started_at, finished_at, outcome, reason, detail, version, fields, remote_id
-    FROM attempts WHERE subject_type = 'sync_state' AND subject_id = s.id AND version >= %(version)s
+    FROM attempts WHERE subject_type = %(subject_type)s AND subject_id = s.id AND version >= %(version)s
     ORDER BY id DESC LIMIT %(limit)s) AS a
 ORDER BY a.subject_id, a.started_at DESC
 """
@@ -117,10 +117,12 @@ def sync_rows(db: Connection, person_id: int) -> list[SyncRow]:
     return [SyncRow(*row) for row in execute(db, _STATES, {"id": person_id})]
 
 
-def tries(db: Connection, sync_state_ids: Sequence[int], *, limit: int, version: int = 0) -> dict[int, list[Try]]:
-    """Return the last tries of each row, newest first, from a version of the person on."""
-    found: dict[int, list[Try]] = {row_id: [] for row_id in sync_state_ids}
-    values = {"ids": list(sync_state_ids), "limit": limit, "version": version}
+def tries(
+    db: Connection, ids: Sequence[int], *, limit: int, version: int = 0, subject_type: str = "sync_state"
+) -> dict[int, list[Try]]:
+    """Return the last tries of each row, newest first, from a version of the person on; `subject_type`: of what."""
+    found: dict[int, list[Try]] = {row_id: [] for row_id in ids}
+    values = {"ids": list(ids), "limit": limit, "version": version, "subject_type": subject_type}
     for row in execute(db, _ATTEMPTS, values):
         found[row.subject_id].append(Try(*row))
     return found

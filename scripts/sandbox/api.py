@@ -30,17 +30,48 @@ from scripts.sandbox.operations import (
 from scripts.sandbox.portal import Portal
 from scripts.sandbox.ratelimit import RateLimit
 from scripts.sandbox.scopes import require
+from scripts.sandbox.timeline_operations import ASSOCIATION_OPERATIONS, EVENT_OPERATIONS, NOTE_OPERATIONS
 from scripts.sandbox.webhooks import Webhooks
 
 __all__ = ["Account", "CuttableProtocol", "create_app"]
 
+OPERATIONS = (
+    OBJECT_OPERATIONS,
+    PROPERTY_OPERATIONS,
+    LIMIT_OPERATIONS,
+    EVENT_OPERATIONS,
+    NOTE_OPERATIONS,
+    ASSOCIATION_OPERATIONS,
+)
 VERSIONS = {
-    "v3": ("/crm/v3/objects/contacts", "/crm/v3/properties/contacts", "/crm/v3/limits"),
-    "2026-03": ("/crm/objects/2026-03/contacts", "/crm/properties/2026-03/contacts", "/crm/limits/2026-03"),
-    "2026-09": ("/crm/objects/2026-09/contacts", "/crm/properties/2026-09/contacts", "/crm/limits/2026-09"),
+    "v3": (
+        "/crm/v3/objects/contacts",
+        "/crm/v3/properties/contacts",
+        "/crm/v3/limits",
+        "/events/v3",
+        "/crm/v3/objects/notes",
+        "/crm/v4/associations",
+    ),
+    "2026-03": (
+        "/crm/objects/2026-03/contacts",
+        "/crm/properties/2026-03/contacts",
+        "/crm/limits/2026-03",
+        "/events/2026-03",
+        "/crm/objects/2026-03/notes",
+        "/crm/associations/2026-03",
+    ),
+    "2026-09": (
+        "/crm/objects/2026-09/contacts",
+        "/crm/properties/2026-09/contacts",
+        "/crm/limits/2026-09",
+        "/events/custom/2026-09",
+        "/crm/objects/2026-09/notes",
+        "/crm/associations/2026-09",
+    ),
 }
 TOKEN_PATHS = {"v3": "/oauth/v3/token", "2026-03": "/oauth/2026-03/token", "2026-09": "/oauth/2026-09/token"}
 DRIP_PIECES = 20
+EVENTS_IN_TEN_SECONDS = 12_500
 
 
 @dataclass(slots=True)
@@ -51,6 +82,7 @@ class Account:
     token: str = "sandbox-token"
     latency_ms: float = 0.0
     limit: RateLimit = field(default_factory=RateLimit)
+    event_limit: RateLimit = field(default_factory=lambda: RateLimit(EVENTS_IN_TEN_SECONDS, 10**9))
     plan: FaultPlan = field(default_factory=FaultPlan)
     log: CallLog = field(default_factory=CallLog)
     oauth: TokenDesk = field(default_factory=TokenDesk)
@@ -91,8 +123,9 @@ class Operation:
         headers: dict[str, str] = {}
         try:
             self._authenticate(request)
-            refused = account.limit.admit()
-            headers = account.limit.headers(refused=refused is not None)
+            limit = self._limit()
+            refused = limit.admit()
+            headers = limit.headers(refused=refused is not None)
             if refused is not None:
                 status, body = 429, refused
             else:
@@ -113,6 +146,11 @@ class Operation:
         record.status = status
         record.seconds = time.monotonic() - started
         await _answer(send, status, body, headers, fault)
+
+    def _limit(self) -> RateLimit:
+        """Sent events have a limit of their own, unless the portal counts them with all other calls."""
+        is_apart = self._name.startswith("custom_events.send") and not self._account.portal.options.events_share_limit
+        return self._account.event_limit if is_apart else self._account.limit
 
     def _authenticate(self, request: Request) -> None:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -172,7 +210,7 @@ def create_app(account: Account) -> Starlette:
     """Assemble the API in all its versions, the control API, and an answer for every other path."""
     routes = control_routes()
     for version, bases in VERSIONS.items():
-        for base, operations in zip(bases, (OBJECT_OPERATIONS, PROPERTY_OPERATIONS, LIMIT_OPERATIONS), strict=True):
+        for base, operations in zip(bases, OPERATIONS, strict=True):
             for name, method, path, handler in operations:
                 endpoint = Operation(account, name, version, handler)
                 routes.append(Route(base + path, endpoint, methods=[method], name=f"{version} {name}"))

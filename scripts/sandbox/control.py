@@ -54,6 +54,24 @@ def show_contacts(account: "Account", asked: dict[str, Any]) -> Any:
     return {"contacts": [one.full() for one in account.portal.contacts if everything or not one.archived]}
 
 
+def show_timelines(account: "Account", asked: dict[str, Any]) -> Any:
+    """The events and notes of the contact `id`, or of all contacts by id; and how many events were sent again."""
+    portal = account.portal
+    ids = [asked["id"]] if "id" in asked else [one.id for one in portal.contacts if not one.archived]
+    found = {one: portal.timeline.of(one, portal.contacts) for one in ids}
+    return {"timelines": found, "repeats": portal.timeline.repeats, "definitions": list(portal.timeline.definitions)}
+
+
+def change_events(account: "Account", asked: dict[str, Any]) -> Any:
+    """Define custom events (`add`, written as for the API) and delete others (`remove`, names)."""
+    timeline = account.portal.timeline
+    for name in asked.get("remove", ()):
+        timeline.delete(name)
+    for definition in asked.get("add", ()):
+        timeline.define(definition)
+    return {"definitions": list(timeline.definitions)}
+
+
 def add_contacts(account: "Account", asked: dict[str, Any]) -> Any:
     """Add `contacts`, a list of property dictionaries, as known since ever."""
     return {"ids": account.portal.seed(asked["contacts"])}
@@ -173,7 +191,12 @@ def freeze(account: "Account", asked: dict[str, Any]) -> Any:
 
 
 def reset(account: "Account", asked: dict[str, Any]) -> Any:
-    """Start again: `contacts`, `calls`, `faults`, `limits`, `webhooks`, each unless set to false. Properties stay."""
+    """Start again: `contacts`, `calls`, `faults`, `limits`, `webhooks`, each unless set to false. Properties stay.
+
+    `definitions` of custom events go only where asked, and their names are then free, as in a new portal.
+    """
+    if asked.get("definitions"):
+        account.portal.timeline.undefine()
     if asked.get("contacts", True):
         account.portal.clear()
     if asked.get("calls", True):
@@ -182,6 +205,7 @@ def reset(account: "Account", asked: dict[str, Any]) -> Any:
         account.plan = FaultPlan()
     if asked.get("limits", True):
         account.limit.restart()
+        account.event_limit.restart()
     if asked.get("webhooks", True):
         change_webhooks(account, {})
     return {"reset": True}
@@ -201,6 +225,8 @@ def control_routes() -> list[Route]:
         ("POST", "erase", erase_contact),
         ("GET", "webhooks", show_webhooks),
         ("POST", "webhooks", change_webhooks),
+        ("GET", "timelines", show_timelines),
+        ("POST", "events", change_events),
         ("GET", "properties", show_properties),
         ("POST", "properties", change_properties),
         ("GET", "faults", show_faults),

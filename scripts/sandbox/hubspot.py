@@ -177,6 +177,14 @@ class HubSpotSandbox:
         """Every property by name, as the API shows it."""
         return {one["name"]: one for one in self._get("properties")["properties"]}
 
+    def timelines(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """The `events` and `notes` of every live contact, by its id."""
+        return dict(self._get("timelines")["timelines"])
+
+    def set_events(self, *, add: Iterable[Mapping[str, Any]] = (), remove: Iterable[str] = ()) -> list[str]:
+        """Define and delete custom events as an admin does; returns the whole names there are."""
+        return list(self._post("events", add=list(add), remove=list(remove))["definitions"])
+
     def configure(self, **settings: Any) -> None:
         """Change `rate`, `daily`, `retry_after`, `latency_ms`, `token` or an option of the portal.
 
@@ -197,7 +205,7 @@ class HubSpotSandbox:
         self._post("freeze", frozen=frozen)
 
     def reset(self, **parts: bool) -> None:
-        """Start again: `contacts`, `calls`, `faults`, `limits`, `webhooks`, each unless given as False."""
+        """Start again: `contacts`, `calls`, `faults`, `limits`, `webhooks` unless False; `definitions` if True."""
         self._post("reset", **parts)
 
     def _get(self, path: str) -> dict[str, Any]:

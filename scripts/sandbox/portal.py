@@ -17,6 +17,7 @@ from scripts.sandbox.inputs import (
 )
 from scripts.sandbox.properties import Property, default_properties, lms_properties
 from scripts.sandbox.schema import Schema
+from scripts.sandbox.timeline import Timeline
 
 __all__ = ["Portal", "PortalOptions"]
 
@@ -38,6 +39,10 @@ class PortalOptions:
     missing_scopes: list[str] = field(default_factory=list)
     custom_properties: int = 1000
     tells_limits: bool = True
+    enterprise: bool = True
+    repeated_events_refused: bool = False
+    events_share_limit: bool = False
+    association_page: int = 500
 
     def change(self, wanted: Mapping[str, Any]) -> None:
         """Set the options named in `wanted`; other names are left alone."""
@@ -78,11 +83,13 @@ class Portal:
         self.schema = Schema.of(properties or [*default_properties(), *lms_properties()])
         self.options = options or PortalOptions()
         self.announcer = Announcer()
+        self.timeline = Timeline(PORTAL_ID)
         self._random = random.Random(4242)
         self.clear()
 
     def clear(self) -> None:
-        """Forget every contact."""
+        """Forget every contact and what is on its timeline."""
+        self.timeline.clear()
         self.contacts = Contacts(self.schema.exclusive - {"email"}, self.announcer)
 
     def add_property(self, asked: Document) -> Property:

@@ -10,15 +10,20 @@ READ = ("crm.objects.contacts.read",)
 WRITE = ("crm.objects.contacts.write",)
 DEFINITIONS = ("crm.schemas.contacts.read", *READ)
 NEW_DEFINITIONS = ("crm.schemas.contacts.write",)
-READING = frozenset({"contacts.batch_read", "contacts.get", "contacts.list", "limits.custom_properties"})
+DEFINE_EVENTS = ("behavioral_events.event_definitions.read_write",)
+SEND_EVENTS = ("analytics.behavioral_events.send",)
+NOTES = frozenset({"notes.batch_read", "notes.of_contacts"})
+READING = NOTES | frozenset({"contacts.batch_read", "contacts.get", "contacts.list", "limits.custom_properties"})
 
 
 def needed(operation: str) -> tuple[str, ...]:
     """The scopes of which an operation needs any one; empty where it needs none."""
     if operation in READING:
         return READ
-    if operation.startswith("contacts."):
+    if operation.startswith(("contacts.", "notes.")):
         return WRITE
+    if operation.startswith("custom_events."):
+        return SEND_EVENTS if operation.startswith("custom_events.send") else DEFINE_EVENTS
     if operation.startswith("properties."):
         return NEW_DEFINITIONS if operation.endswith("create") else DEFINITIONS
     return ()

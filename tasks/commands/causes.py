@@ -18,7 +18,7 @@ def say_causes(causes: Sequence[Cause]) -> None:
 
 
 def say_items(items: Sequence[Item]) -> None:
-    """Print one line per mistake that events share, and one per person."""
+    """Print one line per mistake that events share, one per person, and one per activity."""
     mistakes = [i for i in items if i.kind == "event"]
     rows = [(i.events, i.connection, i.reason, _detail(i), i.oldest, i.newest, _example(i)) for i in mistakes]
     say_table(["events", "connection", "reason", "the mistake", "oldest (UTC)", "newest (UTC)", "for example"], rows)
@@ -27,6 +27,11 @@ def say_items(items: Sequence[Item]) -> None:
         say()
     lines = [(_example(i), i.reason, _detail(i), i.newest, i.events, i.oldest) for i in people]
     say_table(["person", "reason", "detail", "since (UTC)", "events waiting", "oldest of them (UTC)"], lines)
+    activities = [i for i in items if i.kind == "activity"]
+    if activities and (mistakes or people):
+        say()
+    shown = [(_example(i), i.connection, i.reason, _detail(i), i.newest, i.oldest) for i in activities]
+    say_table(["activity", "connection", "reason", "detail", "since (UTC)", "planned (UTC)"], shown)
 
 
 def say_next(causes: Sequence[Cause]) -> None:
@@ -42,6 +47,8 @@ def subjects(cause: Cause) -> str:
     """Return about how many mistakes or people a cause is."""
     if cause.kind == "event":
         return count(cause.subjects, "mistake")
+    if cause.kind == "activity":
+        return f"{cause.subjects} {'activity' if cause.subjects == 1 else 'activities'}"
     return "1 person" if cause.subjects == 1 else f"{cause.subjects} people"
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from integration.connectors import registry
 from integration.delivery import forecast
 from integration.delivery.forecast import Forecast
+from integration.model.activities import WRITE_ACTIVITY
 from integration.model.contacts import WRITE_CONTACT
 from integration.observability.reasons import words
 from integration.storage import audit, backlog, breakers, connections, limits, quarantine, story
@@ -80,7 +81,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     if found.until:
         say(f"  until {shown(found.until)} UTC")
     if known:
-        say(f"  {known.happened} {known.next}")
+        say(f"  {known.happened} {known.next.replace('CONNECTION', name)}")
     if found.status == "paused":
         say(f"  A person paused it. Take it up again with `coursewire connections resume {found.connection}`.")
     say("\nBacklog")
@@ -197,8 +198,9 @@ def _one(process: Assembly, name: str) -> Told:
 def _status(row: Overview, tripped: Sequence[Breaker], now: datetime) -> str:
     if row.status != "active":
         return row.status
-    if any(breaker.state == "open" for breaker in tripped):
-        return "breaker open"
+    opened = {breaker.operation for breaker in tripped if breaker.state == "open"}
+    if opened:
+        return "activities rest" if opened == {WRITE_ACTIVITY} else "breaker open"
     return "resting" if row.paused_until and row.paused_until > now else "active"
 
 

@@ -18,7 +18,7 @@ from tasks.commands.options import Yes
 from tasks.commands.ring import ring_back
 from tasks.correction import CannotCorrect, Change
 from tasks.editor import edited
-from tasks.names import EventName, PersonName, parse
+from tasks.names import ActivityName, EventName, PersonName, parse
 from tasks.saying import no, quiet, say, say_table, sentences
 
 _KEPT_NAMES = 100
@@ -64,6 +64,8 @@ def edit(
             "A person's fields are computed from events, so there is nothing to edit; "
             f"mend the cause that `coursewire dead show {name}` tells, then replay."
         )
+    if isinstance(name, ActivityName):
+        raise typer.BadParameter("An activity is computed from its event, so there is nothing to edit.")
     if settings and file:
         raise typer.BadParameter("Give either --set or --file.")
     with sentences():

@@ -13,7 +13,7 @@ from integration.storage.replays import By, PutBack, Replay, Turn
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands import replaying
-from tasks.commands.evidence import find_event, find_person
+from tasks.commands.evidence import find_activity, find_event, find_person
 from tasks.commands.options import (
     AsJson,
     ByConnection,
@@ -25,7 +25,7 @@ from tasks.commands.options import (
     time_span,
 )
 from tasks.commands.ring import ring_back
-from tasks.names import EventName, Name, parse
+from tasks.names import ActivityName, EventName, Name, PersonName, parse
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 
 Which = Annotated[int, typer.Argument(metavar="REPLAY", help="The number of the replay, as `dead replays` prints it.")]
@@ -33,7 +33,8 @@ Which = Annotated[int, typer.Argument(metavar="REPLAY", help="The number of the 
 
 def replay(  # noqa: PLR0913 - each is an option of the command
     which: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="What to replay: event:17, or person:45@crm.")
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="What to replay: event:17, person:45@crm, or activity:9."),
     ] = None,
     reason: ByReason = None,
     connection: ByConnection = None,
@@ -117,7 +118,7 @@ def _at_once(process: Assembly, names: Sequence[Name], *, yes: bool) -> None:
         typer.confirm("Do it?", abort=True)
     by_kind: dict[Kind, list[int]] = defaultdict(list)
     for name, ids in chosen.items():
-        by_kind["event" if isinstance(name, EventName) else "person"] += ids
+        by_kind[_KINDS[type(name)]] += ids
     done = PutBack()
     for kind, ids in by_kind.items():
         with process.engine.begin() as db:
@@ -126,9 +127,14 @@ def _at_once(process: Assembly, names: Sequence[Name], *, yes: bool) -> None:
     say(f"Done. Put back: {done.number}.")
 
 
+_KINDS: dict[type[Name], Kind] = {EventName: "event", PersonName: "person", ActivityName: "activity"}
+
+
 def _rows(db: Connection, name: Name) -> list[int]:
     if isinstance(name, EventName):
         return [find_event(db, name, "dead").id]
+    if isinstance(name, ActivityName):
+        return [find_activity(db, name, "dead").id]
     return [row.id for row in find_person(db, name, "dead")]
 
 

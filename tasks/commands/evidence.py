@@ -1,4 +1,4 @@
-"""Everything known of one event or person that is dead or parked, without what is personal."""
+"""Everything known of one event, person or activity that is dead or parked, without what is personal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,13 @@ from sqlalchemy import Connection
 
 from integration.observability.reasons import words
 from integration.security import redact
-from integration.storage import dead, received, story
+from integration.storage import dead, deliveries, received, story
 from integration.storage.dead import Action
+from integration.storage.deliveries import Told
 from integration.storage.received import Event
 from integration.storage.story import SyncRow
 from tasks import payload
-from tasks.names import EventName, PersonName
+from tasks.names import ActivityName, EventName, PersonName
 from tasks.saying import no, say, say_table, shown
 
 _TRIES = 20
@@ -126,6 +127,41 @@ def of_person(db: Connection, name: PersonName, row: SyncRow) -> Evidence:
         actions=dead.actions(db, ("person", name.person), row.connection),
         waiting=waiting,
         oldest=[str(EventName(one)) for one in oldest],
+    )
+
+
+def find_activity(db: Connection, name: ActivityName, status: str) -> Told:
+    """Return an activity that is in a status; ends the command with a sentence where it is not."""
+    found = deliveries.by_id(db, name.id)
+    if found is None:
+        raise no(f"There is no {name}. `coursewire person show EMAIL` lists a person's activities.")
+    if found.status != status:
+        raise no(f"{name} is not {status}: it is {found.status}. See `coursewire person show {found.person_id}`.")
+    return found
+
+
+def of_activity(db: Connection, name: ActivityName, row: Told) -> Evidence:
+    """Return what is known of an activity that rests."""
+    known, tries = words(row.reason), story.tries(db, [row.id], limit=_TRIES, subject_type="delivery")[row.id]
+    return Evidence(
+        id=str(name),
+        connection=row.connection,
+        status=row.status,
+        reason=row.reason,
+        detail=_veiled(row.detail),
+        happened=known.happened if known else None,
+        next=known.next_for(str(name)) if known else None,
+        about={
+            "person": f"`coursewire person show {row.person_id}`",
+            "what": row.type,
+            "of": row.subject_name or row.subject_id,
+            "occurred": row.occurred_at,
+            "planned": row.created_at,
+            "attempts": row.attempts,
+            "looked_at_again": row.not_before,
+        },
+        tries=[Tried(t.started_at, t.outcome, t.reason, _veiled(t.detail)) for t in tries],
+        actions=dead.actions(db, ("delivery", row.id), row.connection),
     )
 
 

@@ -31,7 +31,7 @@ def time_span(value: str | None) -> str | None:
 
 
 def kind_of_work(value: str | None) -> str | None:
-    """Check that a kind is `event` or `person`."""
+    """Check that a kind is one."""
     if value is not None and value not in KINDS:
         raise typer.BadParameter(f"{value!r} is no kind; there are: {', '.join(KINDS)}.")
     return value
@@ -40,7 +40,7 @@ def kind_of_work(value: str | None) -> str | None:
 ByConnection = Annotated[str | None, typer.Option(help="Take only what belongs to this connection.")]
 ByReason = Annotated[str | None, typer.Option(help="Take only what has this reason.", callback=reason_code)]
 ByKind = Annotated[
-    str | None, typer.Option(help="Take only events, or only people: event or person.", callback=kind_of_work)
+    str | None, typer.Option(help="Take only one kind: event, person or activity.", callback=kind_of_work)
 ]
 
 

@@ -16,20 +16,31 @@ from integration.errors import Reason
 from integration.model.identity import learners
 from integration.observability.reasons import words
 from integration.security import redact
-from integration.storage import parked, people, replays
+from integration.storage import dead, parked, people, replays
 from integration.storage.dead import Chosen
 from integration.storage.parked import ParkedLearner, ParkedPerson
+from integration.storage.replays import By
 from mappings import store
 from tasks import precedent
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands import replaying
+from tasks.commands.causes import cause_for_programs, say_causes
 from tasks.commands.choice import Choice
-from tasks.commands.evidence import Evidence, find_event, find_person, of_event, of_person, say_evidence
+from tasks.commands.evidence import (
+    Evidence,
+    find_activity,
+    find_event,
+    find_person,
+    of_activity,
+    of_event,
+    of_person,
+    say_evidence,
+)
 from tasks.commands.options import ALWAYS, AsJson, ByConnection, ByKind, Yes, back_to, kinds, reason_code, time_span
 from tasks.commands.ring import ring, ring_back
 from tasks.identity_effect import tell_identity
-from tasks.names import EventName, PersonName, parse
+from tasks.names import ActivityName, EventName, PersonName, parse
 from tasks.precedent import Always, Precedent
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 
@@ -54,8 +65,10 @@ def show_list(
     with sentences(), this_process().engine.begin() as db:
         learners = [one._replace(detail=_veiled(one.detail)) for one in parked.learners(db, limit=limit)]
         holders = [one._replace(detail=_veiled(one.detail)) for one in parked.people(db, limit=limit)]
+        activities = dead.causes(db, Chosen("parked"), ["activity"])
     if as_json:
-        say_json({"events": _groups(learners), "people": _groups(holders)})
+        shown_ones = [cause_for_programs(one) for one in activities]
+        say_json({"events": _groups(learners), "people": _groups(holders), "activities": shown_ones})
         return
     for (connection, reason, total), rows in _grouped(learners):
         _headline(f"{count(total, 'event')} from {connection}", reason)
@@ -66,13 +79,15 @@ def show_list(
         shown = [one for one in rows if isinstance(one, ParkedPerson)]
         waits = [(_name(one), one.since, one.not_before, one.detail) for one in shown]
         say_table(["person", "since (UTC)", "looked at again (UTC)", "evidence"], waits, indent=2)
-    if not learners and not holders:
+    if activities:
+        say_causes(activities)
+    if not learners and not holders and not activities:
         say("Nothing is parked.")
 
 
 @app.command("show")
 def show(
-    which: Annotated[str, typer.Argument(metavar="ID", help="What is parked: event:17, or person:45@crm.")],
+    which: Annotated[str, typer.Argument(metavar="ID", help="What is parked: event:17, person:45@crm, or activity:9.")],
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -82,7 +97,9 @@ def show(
     with sentences():
         process = this_process()
         with process.engine.begin() as db:
-            if isinstance(name, PersonName):
+            if isinstance(name, ActivityName):
+                found = [of_activity(db, name, find_activity(db, name, "parked"))]
+            elif isinstance(name, PersonName):
                 found = [of_person(db, name, row) for row in find_person(db, name, "parked")]
             else:
                 found = [_with_learner(db, process, name, of_event(db, find_event(db, name, "parked")))]
@@ -95,7 +112,7 @@ def show(
 
 @app.command("resolve")
 def resolve(
-    which: Annotated[str, typer.Argument(metavar="ID", help="What is parked: event:17, or person:45@crm.")],
+    which: Annotated[str, typer.Argument(metavar="ID", help="What is parked: event:17, person:45@crm, or activity:9.")],
     person: Annotated[
         int | None, typer.Option("--person", help="Say that the learner is the person of this number.", min=1)
     ] = None,
@@ -121,9 +138,9 @@ def resolve(
     quiet()
     name = parse(which)
     choice = Choice(person, new_person, release, ignore, always)
-    if isinstance(name, PersonName):
+    if isinstance(name, PersonName | ActivityName):
         if choice.number or always:
-            raise typer.BadParameter("A parked person can only be looked at again; leave the other options out.")
+            raise typer.BadParameter("It can only be looked at again; leave the other options out.")
         _look_again(name, yes=yes)
         return
     choice.check()
@@ -180,9 +197,12 @@ def release_many(
         replaying.begin(this_process(), chosen, kinds(kind), rate=pace, detach=detach, yes=yes)
 
 
-def _look_again(name: PersonName, *, yes: bool) -> None:
+def _look_again(name: PersonName | ActivityName, *, yes: bool) -> None:
     with sentences():
         process = this_process()
+        if isinstance(name, ActivityName):
+            _try_again(process, name, yes=yes)
+            return
         try:
             with process.engine.begin() as db:
                 for row in find_person(db, name, "parked"):
@@ -195,6 +215,18 @@ def _look_again(name: PersonName, *, yes: bool) -> None:
             raise no(str(error)) from None
         ring_back(done)
     say(f"Done. What becomes of it: `coursewire person show {name.person}`.")
+
+
+def _try_again(process: Assembly, name: ActivityName, *, yes: bool) -> None:
+    with process.engine.begin() as db:
+        row = find_activity(db, name, "parked")
+        say_evidence(of_activity(db, name, row))
+    if not yes:
+        typer.confirm("Try it again now?", abort=True)
+    with process.engine.begin() as db:
+        done = replays.put_back(db, "activity", [name.id], By(actor(), "parked.resolve"), status="parked")
+    ring_back(done)
+    say(f"Done. What becomes of it: `coursewire person show {row.person_id}`.")
 
 
 def _with_learner(db: Connection, process: Assembly, name: EventName, evidence: Evidence) -> Evidence:

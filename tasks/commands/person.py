@@ -61,6 +61,7 @@ def _tell(told: Story) -> None:
         _written(held)
     if not told.written:
         say("  No connection keeps contacts.")
+    _timeline(told)
     _why_not(told)
 
 
@@ -130,13 +131,27 @@ def _written(held: Held) -> None:
     say_table(["tried (UTC)", "outcome", "reason", "version", "fields", "detail"], tries, indent=4)
 
 
+def _timeline(told: Story) -> None:
+    shown = told.timeline.entries
+    if not shown:
+        return
+    last = f", {len(shown)} of them here" if told.timeline.number > len(shown) else ""
+    say(f"\nOn timelines: {told.timeline.number}{last}")
+    heads = ["activity", "in", "what", "of", "occurred (UTC)", "status", "reason", "written (UTC)", "there as"]
+    rows = [
+        (e.id, e.connection, e.what, e.name, e.occurred_at, e.status, e.reason, e.delivered_at, e.remote_id)
+        for e in shown
+    ]
+    say_table(heads, rows, indent=2)
+
+
 def _has_cause(told: Story) -> bool:
-    return bool(told.why_not) or any(held.why_not for held in told.written)
+    return bool(told.why_not or told.timeline.why_not) or any(held.why_not for held in told.written)
 
 
 def _why_not(told: Story) -> None:
     say("\nWhy not")
-    for cause in told.why_not:
+    for cause in [*told.why_not, *told.timeline.why_not]:
         say(f"  - {cause}")
     for held in told.written:
         different = {f.name for f in held.fields if f.differs}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import CallRecord
+from integration.connectors.crm import hubspot_event_definitions as event_definitions
 from integration.connectors.crm.hubspot import HubSpot
 from integration.connectors.crm.hubspot_batches import Batch
 from integration.connectors.crm.hubspot_check import DEFAULT_PROPERTIES
@@ -134,8 +135,22 @@ def test_paths_are_the_published_ones() -> None:
         pytest.skip("the shared contracts are not here")
     known = {one["op"]: one["paths"] for one in json.loads((SHARED / "endpoints.json").read_text())["operations"]}
     for operation, paths in PATHS.items():
-        place = "properties.create" if operation == "properties.list" else operation
-        assert {v: p.replace("{objectType}", "contacts") for v, p in known[place].items()} == paths
+        place, end = DERIVED.get(operation, (operation, ""))
+        assert {v: _filled(p) + end for v, p in known[place].items()} == paths
+
+
+DERIVED = {
+    "properties.list": ("properties.create", ""),
+    "custom_events.definition_list": ("custom_events.definition_create", ""),
+    "notes.batch_create": ("notes.create", "/batch/create"),
+    "notes.batch_read": ("notes.create", "/batch/read"),
+    "notes.of_contacts": ("assoc.batch_read", ""),
+}
+"""Operations whose path is that of another one, with something behind it."""
+
+
+def _filled(path: str) -> str:
+    return path.replace("{objectType}", "contacts").replace("{from}", "contacts").replace("{to}", "notes")
 
 
 def test_update_request(http: responses.RequestsMock, crm: HubSpot) -> None:
@@ -742,6 +757,11 @@ def test_check_names_what_will_not_be_written(
     assert bad.advice
 
 
+def defined() -> list[dict[str, Any]]:
+    """The custom events as the portal lists them."""
+    return [{"name": name, "fullyQualifiedName": f"pe4242_{name}"} for name, _ in event_definitions.EVENTS.values()]
+
+
 def lacks(scope: str) -> dict[str, Any]:
     """HubSpot's refusal of a token without this permission."""
     return error("This app ...", "MISSING_SCOPES") | {"errors": [{"context": {"requiredGranularScopes": [scope]}}]}
@@ -753,7 +773,7 @@ def lacks(scope: str) -> dict[str, Any]:
         ("crm.objects.contacts.read", READ, "nobody is found"),
         ("crm.objects.contacts.write", UPDATE, "nothing is written"),
         ("crm.schemas.contacts.read", PROPERTIES, "are not found before"),
-        ("behavioral_events.event_definitions.read_write", f"{EVENTS}/event-definitions/lms", "cannot be defined"),
+        ("behavioral_events.event_definitions.read_write", f"{EVENTS}/event-definitions", "cannot be defined"),
         ("analytics.behavioral_events.send", f"{EVENTS}/send/batch", "no activity is sent"),
     ],
 )
@@ -766,7 +786,7 @@ def test_check_names_a_missing_permission(
         if url != where:
             http.add(method, url, json=definitions() if url == PROPERTIES else answer())
     if "event-definitions" not in where:
-        http.get(f"{EVENTS}/event-definitions/lms", json=error("no such event", "OBJECT_NOT_FOUND"), status=404)
+        http.get(f"{EVENTS}/event-definitions", json={"results": defined()})
     http.add("GET" if where == PROPERTIES or "definitions" in where else "POST", where, json=lacks(scope), status=403)
     (bad,) = [one for one in connector(activity="custom_event").check() if not one.ok]
     assert f"the token lacks {scope}: " in bad.what

@@ -17,7 +17,7 @@ from tasks.embedded.servers import EmbeddedServers
 from tests.faults.history import History, Leaks, Violation, check
 from tests.faults.installation import ACADEMY, CRM, TIMEZONE, Installation, bury, settled
 from tests.faults.proxy import ChaosProxy
-from tests.processes import gone, until
+from tests.processes import gone, until, write_connections
 
 RATE = 10_000
 MAY_PARK = frozenset({"invalid_email", "email_taken"})
@@ -26,8 +26,10 @@ MAY_PARK = frozenset({"invalid_email", "email_taken"})
 class Wired(Installation):
     """The four roles under `up`, and servers of the test's own; one story after another, judged together."""
 
-    def __init__(self, place: Path, servers: EmbeddedServers, crm: HubSpotSandbox, master_keys: str) -> None:
-        """Everything runs already but the roles."""
+    def __init__(
+        self, place: Path, servers: EmbeddedServers, crm: HubSpotSandbox, master_keys: str, activity: str
+    ) -> None:
+        """Everything runs already but the roles; `activity` is what the CRM's timelines show."""
         assert servers.postgres
         assert servers.valkey
         self.crm = crm
@@ -43,6 +45,7 @@ class Wired(Installation):
             broker_url=servers.broker_url.replace(f":{self.valkey.port}/", f":{self.to_broker.port}/"),
             master_keys=master_keys,
         )
+        write_connections(place, f"http://127.0.0.1:{self.to_crm.port}", activity)
         self.sent: list[Delivery] = []
         self._stories: list[Story] = []
         self._engine = engine_for(servers.database_url)  # not through the wire
@@ -138,13 +141,13 @@ class Wired(Installation):
 
 
 @contextmanager
-def wired(master_keys: str) -> Iterator[Wired]:
+def wired(master_keys: str, activity: str = "none") -> Iterator[Wired]:
     """Run one in a folder of its own and take everything away afterwards."""
     place = Path(tempfile.mkdtemp(prefix="coursewire-"))
     place.chmod(0o711)
     try:
         with EmbeddedServers(place / "servers") as servers, HubSpotSandbox(rate=RATE) as crm:
-            made = Wired(place, servers, crm, master_keys)
+            made = Wired(place, servers, crm, master_keys, activity)
             with made.running():
                 yield made
     finally:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from integration.connectors.client import Limits
 from integration.delivery import budget, lease, policy
 from integration.delivery.ownership import same_value
-from integration.storage import breakers, sync_state
+from integration.storage import breakers, deliveries, sync_state
 
 CALLS_UNDER_ONE_HOLD = 2
 """A single read is batch/read and, where that knows nobody, a GET; every other step is one request."""
@@ -26,6 +26,11 @@ def test_an_operation_rests_longer_but_never_for_ever() -> None:
     assert 27.0 <= rests[breakers.TRIP - 1] <= 33.0
     assert rests[-1] <= 330.0
     assert [round(rest / 5) for rest in rests] == sorted(round(rest / 5) for rest in rests)
+
+
+def test_a_lost_call_has_arrived_before_it_is_looked_for() -> None:
+    """Twice the deadline of a call, and a little (rule 11)."""
+    assert 2 * Limits().total < deliveries.ARRIVING_SECONDS
 
 
 @given(asked=st.floats(0.1, 86_400))

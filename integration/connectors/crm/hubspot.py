@@ -3,15 +3,22 @@
 Search is not used anywhere: it lags behind writes, and deciding create-or-update by it makes duplicates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import Call, CallRecord, Client, Limits, Reply
-from integration.connectors.crm import hubspot_check, hubspot_oauth, hubspot_scopes, hubspot_webhooks
+from integration.connectors.crm import (
+    hubspot_check,
+    hubspot_event_definitions,
+    hubspot_oauth,
+    hubspot_scopes,
+    hubspot_webhooks,
+)
 from integration.connectors.crm.hubspot_batches import ALWAYS_ASKED, Batch, contacts, found, normal
 from integration.connectors.crm.hubspot_consequences import NOT_HALVED
 from integration.connectors.crm.hubspot_errors import Problem, problems
@@ -28,7 +35,7 @@ from integration.errors import (
     UnknownOutcome,
 )
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
-from integration.ports import Capabilities, Finding, GrantStore
+from integration.ports import ANY_CALL, Capabilities, Finding, GrantStore
 
 CAPABILITIES = Capabilities(
     receives_webhooks=True,
@@ -97,7 +104,7 @@ class HubSpot:
         }
         if by is not None:
             body["idProperty"] = by
-        reply = self._call("contacts.batch_read", body, records=len(wanted))
+        reply = self.call("contacts.batch_read", body, records=len(wanted))
         _raise_read_problems(by, reply)
         answer = found(by, values, _results(reply, writes=False))
         if by is None and not answer and len(values) == 1:
@@ -126,12 +133,30 @@ class HubSpot:
         where = self._config.base_url or DEFAULT_URL
         of_account = hubspot_check.findings(
             where,
-            properties=lambda: self._call("properties.list", method="GET").body,
+            properties=lambda: self.call("properties.list", method="GET").body,
             contacts=lambda: self.read(None, ["1", "2"], []),
             scopes=lambda: hubspot_scopes.probe(self._probe, *self._probes()),
             role_property=self._config.options.role_property,
+            events=self._events if self._config.options.activity == "custom_event" else None,
         )
         return [*of_account, *hubspot_webhooks.findings(self._config)]
+
+    def call(
+        self,
+        operation: str,
+        body: object = None,
+        *,
+        method: str = "POST",
+        records: int = 0,
+        endpoint: str = ANY_CALL,
+        params: Mapping[str, str] = MappingProxyType({}),
+    ) -> Reply:
+        """Make one call that is about records; what is not about them is raised. `endpoint` is its class of limit."""
+        writes = operation in WRITES
+        path = PATHS[operation][self._config.options.api_version]
+        reply = self._send(Call(operation, method, path, body, params, records, writes, endpoint))
+        self._raise_for(reply, writes=writes)
+        return reply
 
     def ask(self, operation: str, method: str = "GET", body: object = None, **place: str) -> Reply:
         """Make one call that is about the account and not about contacts; `place` fills the path.
@@ -146,6 +171,9 @@ class HubSpot:
             self._raise_for(reply, writes=writes)
         return reply
 
+    def _events(self) -> hubspot_event_definitions.Found:
+        return hubspot_event_definitions.read(self.call)
+
     def _probes(self) -> tuple[hubspot_scopes.Probe, ...]:
         events = hubspot_scopes.EVENTS if self._config.options.activity == "custom_event" else ()
         return (*hubspot_scopes.WRITING, *events)
@@ -159,7 +187,7 @@ class HubSpot:
         inputs = batch.inputs()
         if not inputs:
             return batch.answers
-        reply = self._call(operation, {"inputs": inputs}, records=len(inputs))
+        reply = self.call(operation, {"inputs": inputs}, records=len(inputs))
         found_problems = problems(reply.status, reply.body)
         if reply.ok:
             batch.enter_results(_results(reply, writes=True))
@@ -167,7 +195,7 @@ class HubSpot:
             _raise_if_about_key(by, found_problems)
         nameless = batch.enter_problems(found_problems)
         if nameless and len(batch.unanswered()) == len(inputs):
-            raise _whole(nameless[0], writes=True)
+            raise whole(nameless[0], writes=True)
         return batch.answers
 
     def _read_one(self, value: str, names: list[str]) -> dict[str, RemoteContact]:
@@ -181,13 +209,6 @@ class HubSpot:
         if contact is None:
             raise RetryLater(Reason.MALFORMED_ANSWER, "HubSpot answered a read without a contact")
         return {value: contact}
-
-    def _call(self, operation: str, body: object = None, *, method: str = "POST", records: int = 0) -> Reply:
-        writes = operation in WRITES
-        path = PATHS[operation][self._config.options.api_version]
-        reply = self._send(Call(operation, method, path, body, records=records, writes=writes))
-        self._raise_for(reply, writes=writes)
-        return reply
 
     def _raise_for(self, reply: Reply, *, writes: bool) -> None:
         timezone, advice = self._config.options.timezone, self._tokens.advice
@@ -230,11 +251,11 @@ def _raise_read_problems(by: str | None, reply: Reply) -> None:
     for problem in problems(reply.status, reply.body):
         if not reply.ok:
             _raise_if_about_key(by, [problem])
-            raise _whole(problem, writes=False)
+            raise whole(problem, writes=False)
         named = bool(problem.ids or problem.traces)
         gone = problem.reason is Reason.CONTACT_GONE or (named and problem.reason is Reason.INVALID_VALUE)
         if not gone:
-            raise _whole(problem, writes=False)
+            raise whole(problem, writes=False)
 
 
 def _raise_if_about_key(by: str | None, problems_found: Sequence[Problem]) -> None:
@@ -246,7 +267,7 @@ def _raise_if_about_key(by: str | None, problems_found: Sequence[Problem]) -> No
             )
 
 
-def _whole(problem: Problem, *, writes: bool) -> CoursewireError:
+def whole(problem: Problem, *, writes: bool) -> CoursewireError:
     """Return what a problem without a record means for the batch; trouble over there is never halved."""
     if problem.reason in NOT_HALVED:
         kind = UnknownOutcome if writes else RetryLater

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from integration.connectors.crm import hubspot_scopes
+from integration.connectors.crm import hubspot_event_definitions, hubspot_scopes
 from integration.connectors.crm.hubspot_definitions import DEFAULTS, differences, types
 from integration.errors import ConnectionBroken, CoursewireError, Reason
 from integration.ports import Finding, Wanted
@@ -21,11 +21,13 @@ def findings(
     contacts: Callable[[], object],
     scopes: Callable[[], Iterable[Finding]] = tuple,
     role_property: str | None = None,
+    events: Callable[[], hubspot_event_definitions.Found] | None = None,
 ) -> list[Finding]:
     """Return one finding per question, the later ones only where the earlier allow them to be asked.
 
     `properties` and `contacts` make one read each and raise as connectors do; `scopes` says which further permissions
-    are missing. This function raises nothing. Source: our own; property types as in HubSpot docs, properties.
+    are missing, `events` reads the definitions of custom events where those are written. This function raises nothing.
+    Source: our own; property types as in HubSpot docs, properties.
     """
     listed, error = _tried(properties)
     if error and error.reason in _UNREACHABLE:
@@ -39,6 +41,7 @@ def findings(
         *_token(error),
         *_contacts(contacts),
         *scopes(),
+        *(_events(events) if events else ()),
         *(_properties(definitions(listed), role_property) if error is None else [_unlisted(error)]),
     ]
 
@@ -66,6 +69,14 @@ def _contacts(contacts: Callable[[], object]) -> list[Finding]:
         return [Finding(True, "contacts can be read")]
     lacking = [*hubspot_scopes.missing(hubspot_scopes.READ, error)]
     return lacking or [Finding(False, "contacts cannot be read", _advice(error))]
+
+
+def _events(events: Callable[[], hubspot_event_definitions.Found]) -> list[Finding]:
+    found, error = _tried(events)
+    if error is None:
+        return [*hubspot_event_definitions.findings(found)]
+    lacking = [*hubspot_scopes.missing(hubspot_scopes.DEFINE, error)]
+    return lacking or [Finding(False, "the definitions of custom events cannot be read", _advice(error))]
 
 
 def _unlisted(error: CoursewireError) -> Finding:

@@ -9,7 +9,12 @@ from integration.ports import ANY_CALL, Rate, Seen
 SEARCH: Final = "search"
 """The class of the search endpoints: a limit of their own, per second, and no headers."""
 
-RATES: Final[Mapping[str, Rate]] = MappingProxyType({ANY_CALL: Rate(100, 10.0), SEARCH: Rate(5, 1.0)})
+EVENTS: Final = "custom_events"
+"""The class of custom events that are sent: a limit of their own. Source: HubSpot docs, send-event-data."""
+
+RATES: Final[Mapping[str, Rate]] = MappingProxyType(
+    {ANY_CALL: Rate(100, 10.0), SEARCH: Rate(5, 1.0), EVENTS: Rate(1250, 1.0)}
+)
 """The least that any account may call. Source: HubSpot docs, usage-guidelines."""
 
 _PREFIX: Final = "x-hubspot-ratelimit-"

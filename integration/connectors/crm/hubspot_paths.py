@@ -59,18 +59,46 @@ PATHS: Final[Mapping[str, Mapping[Version, str]]] = {
         "2026-03": "/oauth/2026-03/token",
         "legacy": "/oauth/v3/token",
     },
-    "custom_events.definition_get": {
-        "2026-09": "/events/custom/2026-09/event-definitions/{eventName}",
-        "2026-03": "/events/2026-03/event-definitions/{eventName}",
-        "legacy": "/events/v3/event-definitions/{eventName}",
+    "custom_events.definition_list": {
+        "2026-09": "/events/custom/2026-09/event-definitions",
+        "2026-03": "/events/2026-03/event-definitions",
+        "legacy": "/events/v3/event-definitions",
+    },
+    "custom_events.definition_create": {
+        "2026-09": "/events/custom/2026-09/event-definitions",
+        "2026-03": "/events/2026-03/event-definitions",
+        "legacy": "/events/v3/event-definitions",
     },
     "custom_events.send_batch": {
         "2026-09": "/events/custom/2026-09/send/batch",
         "2026-03": "/events/2026-03/send/batch",
         "legacy": "/events/v3/send/batch",
     },
+    "notes.batch_create": {
+        "2026-09": "/crm/objects/2026-09/notes/batch/create",
+        "2026-03": "/crm/objects/2026-03/notes/batch/create",
+        "legacy": "/crm/v3/objects/notes/batch/create",
+    },
+    "notes.batch_read": {
+        "2026-09": "/crm/objects/2026-09/notes/batch/read",
+        "2026-03": "/crm/objects/2026-03/notes/batch/read",
+        "legacy": "/crm/v3/objects/notes/batch/read",
+    },
+    "notes.of_contacts": {
+        "2026-09": "/crm/associations/2026-09/contacts/notes/batch/read",
+        "2026-03": "/crm/associations/2026-03/contacts/notes/batch/read",
+        "legacy": "/crm/v4/associations/contacts/notes/batch/read",
+    },
 }
 
 WRITES: Final = frozenset(
-    {"contacts.batch_update", "contacts.batch_upsert", "properties.create", "properties.group_create"}
+    {
+        "contacts.batch_update",
+        "contacts.batch_upsert",
+        "properties.create",
+        "properties.group_create",
+        "custom_events.definition_create",
+        "custom_events.send_batch",
+        "notes.batch_create",
+    }
 )

@@ -22,7 +22,10 @@ READ: Final = Scope("crm.objects.contacts.read", "nobody is found in HubSpot, so
 WRITE: Final = Scope("crm.objects.contacts.write", "nothing is written to HubSpot")
 LIST: Final = Scope("crm.schemas.contacts.read", "missing and wrong properties are not found before a write is refused")
 CREATE: Final = Scope("crm.schemas.contacts.write", "set-up cannot create groups and properties")
-DEFINE: Final = Scope("behavioral_events.event_definitions.read_write", "the custom event cannot be defined")
+DEFINE: Final = Scope(
+    "behavioral_events.event_definitions.read_write",
+    "custom events cannot be defined, nor their names read, so no activity is sent",
+)
 SEND: Final = Scope("analytics.behavioral_events.send", "no activity is sent")
 
 
@@ -37,10 +40,7 @@ class Probe(NamedTuple):
 
 
 WRITING: Final = (Probe(WRITE, "contacts.batch_update", "POST", {"inputs": []}),)
-EVENTS: Final = (
-    Probe(DEFINE, "custom_events.definition_get", "GET", place={"eventName": "lms"}),
-    Probe(SEND, "custom_events.send_batch", "POST", {"inputs": []}),
-)
+EVENTS: Final = (Probe(SEND, "custom_events.send_batch", "POST", {"inputs": []}),)
 """Only where activities are custom events, which need an Enterprise tier as well."""
 
 

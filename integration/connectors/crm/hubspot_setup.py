@@ -1,4 +1,4 @@
-"""Creates in HubSpot what our rules write: the group and its properties, one call each, and nothing else ever.
+"""Creates in HubSpot what our rules write: group, properties, custom events, one call each, and nothing else ever.
 
 One property a call, because then every answer is about that property: taken, there already, or refused. What is there
 is compared and never changed, so that set-up may be killed, repeated, or run twice at once.
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import Reply
+from integration.connectors.crm import hubspot_event_definitions
 from integration.connectors.crm.hubspot import HubSpot
 from integration.connectors.crm.hubspot_check import definitions, unlisted
 from integration.connectors.crm.hubspot_definitions import (
@@ -21,8 +22,10 @@ from integration.connectors.crm.hubspot_definitions import (
     words,
 )
 from integration.connectors.crm.hubspot_errors import problem
-from integration.connectors.crm.hubspot_scopes import CREATE, LIST, missing
+from integration.connectors.crm.hubspot_event_definitions import EVENTS
+from integration.connectors.crm.hubspot_scopes import CREATE, DEFINE, LIST, missing
 from integration.errors import CoursewireError, Reason, UnknownOutcome
+from integration.model.activities import ActivityKind
 from integration.ports import Finding, GrantStore, Plan, Step, Taken, Wanted
 
 _CONTACTS: Final = "0-1"
@@ -37,11 +40,25 @@ class Setup:
     def __init__(self, config: ConnectionConfig, grants: Callable[[], GrantStore] | None = None) -> None:
         """Raises ConfigError where no credentials are named, or not all."""
         self._crm = HubSpot(config, grants=grants)
+        self._writes_events = config.options.activity == "custom_event"
 
     def plan(self, wanted: Sequence[Wanted]) -> Plan:
-        """Compare what is wanted with what is there, by at most two reads; raises nothing.
+        """Compare what is wanted with what is there, by at most two reads, and one of events; raises nothing."""
+        properties = self._properties(wanted)
+        if not self._writes_events:
+            return properties
+        try:
+            found = hubspot_event_definitions.read(self._crm.call)
+        except CoursewireError:
+            return properties  # `check` says why they cannot be read
+        missing_ones = [kind for kind in EVENTS if kind not in found.names]
+        steps = tuple(Step(f"the custom event {EVENTS[kind][0]}", event=kind) for kind in missing_ones)
+        return properties._replace(steps=properties.steps + steps)
 
-        Without room for all that is missing nothing is planned. Source: HubSpot docs, properties and limits.
+    def _properties(self, wanted: Sequence[Wanted]) -> Plan:
+        """Return the part of the plan that is about properties.
+
+        Without room for all that is missing none is planned. Source: HubSpot docs, properties and limits.
         """
         try:
             known = definitions(self._crm.ask("properties.list").body)
@@ -74,6 +91,9 @@ class Setup:
             try:
                 reply = self._post(step)
             except CoursewireError as error:
+                if step.event and isinstance(error, UnknownOutcome) and self._is_defined(step.event):
+                    yield Taken(False, Finding(True, f"{step.what} is there"))
+                    continue
                 found = self._looked_for(step.wanted) if isinstance(error, UnknownOutcome) else None
                 if not (step.wanted and found):
                     yield _failed(step, error)
@@ -82,10 +102,13 @@ class Setup:
                 continue
             taken = _created(step) if reply.ok else self._compared(step, reply)
             yield taken
-            if not (taken.finding.ok or step.wanted):
+            if not (taken.finding.ok or step.wanted or step.event):
                 return  # without the group no property can be created
 
     def _post(self, step: Step) -> Reply:
+        if step.event:
+            body = hubspot_event_definitions.definition(step.event)
+            return self._crm.ask("custom_events.definition_create", "POST", body)
         if step.wanted is None:
             body = {"name": GROUP, "label": GROUP_LABEL, "displayOrder": -1}
             return self._crm.ask("properties.group_create", "POST", body)
@@ -93,6 +116,8 @@ class Setup:
 
     def _compared(self, step: Step, refused: Reply) -> Taken:
         """Return what a refusal means: the name is taken, by what we want or by something else, or it is refused."""
+        if step.event:
+            return self._event_refused(step, step.event, refused)
         if refused.status != HTTPStatus.CONFLICT:
             return _refused(step, refused)
         if step.wanted is None:
@@ -105,6 +130,22 @@ class Setup:
             return _judged(step, step.wanted, found)
         what = f"HubSpot refuses to create {step.wanted.name}: the name is taken, by a property that is archived"
         return Taken(False, Finding(False, what, f"restore it in HubSpot, or delete it there for good; then {_AGAIN}"))
+
+    def _event_refused(self, step: Step, kind: ActivityKind, refused: Reply) -> Taken:
+        if self._is_defined(kind):
+            return Taken(False, Finding(True, f"{step.what} is there"))
+        code = problem(refused.body, Reason.INVALID_VALUE).detail
+        advice = (
+            f"see the number of definitions that the account may have. A name that was deleted is never free again: "
+            f"then write activities as notes, options: {{activity: note}}. {code} ({refused.status})"
+        )
+        return Taken(False, Finding(False, f"HubSpot refuses to create {step.what}", advice))
+
+    def _is_defined(self, kind: ActivityKind) -> bool:
+        try:
+            return kind in hubspot_event_definitions.read(self._crm.call).names
+        except CoursewireError:
+            return False
 
     def _looked_for(self, wanted: Wanted | None) -> Mapping[str, Any] | None:
         """Return the property whose creation brought no answer, None where it is not known to be there."""
@@ -167,6 +208,6 @@ def _refused(step: Step, reply: Reply) -> Taken:
 
 
 def _failed(step: Step, error: CoursewireError) -> Taken:
-    lacking = [*missing(CREATE, error)]
+    lacking = [*missing(DEFINE if step.event else CREATE, error)]
     advice = f"{_AGAIN}. {error.detail} ({error.reason})"
     return Taken(False, lacking[0] if lacking else Finding(False, f"{step.what} was not created", advice))

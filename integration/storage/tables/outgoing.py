@@ -120,14 +120,35 @@ class Loop(Base):
 
 
 class Delivery(Base):
-    """A fact to write to a system once, by idempotency key."""
+    """A fact to write to a system once, by idempotency key; not claimed before the link that it `needs` exists.
+
+    `not_before` and `max_batch` mean what they do in sync_state. `lost_at`: an answer was lost then, or its worker was,
+    so the entry may be there already.
+    """
 
     __tablename__ = "deliveries"
     __table_args__ = (
         UniqueConstraint("connection", "idempotency_key"),
         one_of("status", DELIVERY_STATES),
-        Index("ix_deliveries_due", "connection", "not_before", postgresql_where=text("status = 'pending'")),
+        Index(
+            "ix_deliveries_due",
+            "connection",
+            "operation",
+            "lane",
+            "not_before",
+            postgresql_where=text("not_before IS NOT NULL AND status IN ('pending', 'parked')"),
+        ),
+        Index("ix_deliveries_lease", "lease_until", postgresql_where=text("status = 'sending'")),
+        Index(
+            "ix_deliveries_open",
+            "status",
+            "connection",
+            "id",
+            postgresql_where=text("status NOT IN ('delivered', 'cancelled')"),
+        ),
+        Index("ix_deliveries_event_id", "event_id"),
         Index("ix_deliveries_person_id", "person_id"),
+        QUEUE,
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -146,6 +167,14 @@ class Delivery(Base):
     remote_id: Mapped[str | None]
     rule_set: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    detail: Mapped[str | None]
+    lane: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    deaths: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    claimed_with: Mapped[int | None] = mapped_column(SmallInteger)
+    max_batch: Mapped[int | None] = mapped_column(SmallInteger)
+    failing_since: Mapped[datetime | None]
+    lost_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
 
 
 class Attempt(Base):
