@@ -60,6 +60,7 @@ class Projector:
                 rules=projection.rules,
                 theirs=projection.theirs,
                 dropped={name: f"{why.detail} ({why.reason})" for name, why in projection.dropped.items()},
+                types=projection.types,
             )
         return Projected(targets, rules.id, unreadable)
 

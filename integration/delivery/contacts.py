@@ -107,7 +107,8 @@ class Batch(Settlement):
         return {f: v for f, v in self.targets[row.person_id].wanted.items() if f not in self.left_out}
 
     def _changes(self, row: Claimed, known: Fields) -> dict[str, str]:
-        return ownership.changes(self._wanted(row), known, self.targets[row.person_id].rules)
+        target = self.targets[row.person_id]
+        return ownership.changes(self._wanted(row), known, target.rules, target.types)
 
     def _must_look(self, row: Claimed, known: Fields) -> bool:
         rules = self.targets[row.person_id].rules

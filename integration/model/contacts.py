@@ -62,8 +62,8 @@ class Target:
     `version` is the person's version it was projected from; `keys` are (unique property, value) to find the contact
     by, in order; `create_by` is the one to create it by, None where it cannot be created. `passive` goes along with
     a real change. `unknown_person` says what becomes of somebody the CRM does not know. `rules` names the properties
-    that are written under a condition (`delivery.ownership`), `theirs` the ones that the CRM owns, and `dropped` why
-    a property gets no value.
+    that are written under a condition (`delivery.ownership`), `theirs` the ones that the CRM owns, `dropped` why
+    a property gets no value, and `types` the properties that hold days or moments, with which of the two.
     """
 
     person_id: int
@@ -76,6 +76,7 @@ class Target:
     rules: Mapping[str, str] = field(default_factory=dict)
     theirs: frozenset[str] = frozenset()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

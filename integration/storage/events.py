@@ -101,10 +101,12 @@ _HISTORY = (
 )
 
 _STIRRED = """
-SELECT DISTINCT person_id FROM events
-WHERE person_id = ANY(%(ids)s::bigint[])
-  AND (recorded_at > %(since)s OR (expires_at > %(since)s AND expires_at <= %(until)s))
-ORDER BY person_id
+SELECT e.person_id, min(e.recorded_at) FILTER (WHERE e.recorded_at > %(since)s) AS first_at,
+       bool_and(p.created_at > %(since)s) AS is_new
+FROM events e JOIN people p ON p.id = e.person_id
+WHERE e.person_id = ANY(%(ids)s::bigint[])
+  AND (e.recorded_at > %(since)s OR (e.expires_at > %(since)s AND e.expires_at <= %(until)s))
+GROUP BY e.person_id ORDER BY e.person_id
 """
 
 
@@ -147,6 +149,14 @@ class Standing(NamedTuple):
     products: list[str] | None
 
 
+class Stirred(NamedTuple):
+    """Somebody to whom something happened since a moment: when first, where it was a fact; `is_new`: unknown before."""
+
+    person_id: int
+    first_at: datetime | None
+    is_new: bool
+
+
 def append(db: Connection, facts: Sequence[Fact]) -> set[int]:
     """Append what is new and return the ids of the people it is about; their rows must be held by the caller.
 
@@ -171,10 +181,10 @@ def standings(db: Connection, ids: Iterable[int]) -> dict[int, list[Standing]]:
     return found
 
 
-def stirred(db: Connection, ids: Iterable[int], since: datetime, until: datetime) -> list[int]:
+def stirred(db: Connection, ids: Iterable[int], since: datetime, until: datetime) -> list[Stirred]:
     """Return to whom of these people something happened: a fact was recorded, or a certification expired."""
     values = {"ids": sorted(set(ids)), "since": since, "until": until}
-    return [row.person_id for row in execute(db, _STIRRED, values).all()]
+    return [Stirred(*row) for row in execute(db, _STIRRED, values).all()]
 
 
 def history(db: Connection, ids: Iterable[int], since: datetime) -> dict[int, list[tuple[datetime, Standing]]]:

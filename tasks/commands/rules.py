@@ -17,7 +17,9 @@ from mappings.diff import Change, diff, said
 from mappings.rules import RuleSet, Scope
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
+from tasks.commands import rehearsing
 from tasks.commands.options import AsJson, Yes
+from tasks.commands.rehearsing import Replayed
 from tasks.effect import Effect, effects
 from tasks.portal import Judgement, judgements
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
@@ -34,6 +36,19 @@ Folder = Annotated[
         metavar="[DIR]", help="The folder with the rule files; without it, `rules:` of the connections file."
     ),
 ]
+Replay = Annotated[
+    str | None,
+    typer.Option(
+        "--replay",
+        metavar="SPAN",
+        help="Also run what was recorded in this time (12h, 30d, 2w) through both rule sets; "
+        "exits with 1 where a write would differ.",
+        callback=rehearsing.time_span,
+    ),
+]
+Reveal = Annotated[
+    bool, typer.Option("--reveal", help="Show the values of --replay's examples; whose is written to the audit log.")
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the connected systems for their properties.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Say why, for the history.")]
 
@@ -45,22 +60,40 @@ class Planned(NamedTuple):
     new: RuleSet
     changes: list[Change]
     effects: list[Effect]
+    replayed: Replayed | None = None
 
 
 @app.command("plan")
-def plan(folder: Folder = None, *, offline: Offline = False, as_json: AsJson = False) -> None:
+def plan(
+    folder: Folder = None,
+    *,
+    replay: Replay = None,
+    reveal: Reveal = False,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
     """Show what publishing these rules would change, for how many people, and the calls that costs; changes nothing."""
+    if reveal and not replay:
+        raise typer.BadParameter("--reveal shows the values of --replay's examples; add --replay 30d.")
     quiet()
     with sentences():
         process = this_process()
         new = _load(process, folder)
-        planned = _plan(process, lambda _: new)
+        planned = _plan(process, lambda _: new, replay, reveal=reveal)
         said = [] if offline else list(judgements(process, new))
+        if planned.replayed and reveal:
+            rehearsing.note(process, planned.replayed)
+    replayed = planned.replayed
     if as_json:
         listed = [_for_programs(one) for one in planned.changes]
-        say_json({"against": planned.old.id, "changes": listed, "effects": planned.effects, "portals": said})
-        return
-    _tell(planned, said)
+        answer = {"against": planned.old.id, "changes": listed, "effects": planned.effects, "portals": said}
+        say_json(answer | ({"replay": replayed} if replayed else {}))
+    else:
+        _tell(planned, said)
+        if replayed:
+            rehearsing.tell(replayed)
+    if replayed and replayed.differs:
+        raise typer.Exit(1)
 
 
 @app.command("publish")
@@ -220,11 +253,15 @@ def _earlier(db: Connection, number: int | None) -> RuleSet:
     return _numbered(db, wanted)
 
 
-def _plan(process: Assembly, choose: Callable[[Connection], RuleSet]) -> Planned:
+def _plan(
+    process: Assembly, choose: Callable[[Connection], RuleSet], back: str | None = None, *, reveal: bool = False
+) -> Planned:
     """Return what publishing the rules chosen would change, all of it as of one moment."""
     with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
         old, new = _active(db), choose(db)
-        return Planned(old, new, diff(old, new), list(effects(db, process.config, process.ring, old, new)))
+        found = list(effects(db, process.config, process.ring, old, new))
+        replayed = rehearsing.replay(db, process, old, new, back, reveal=reveal) if back else None
+        return Planned(old, new, diff(old, new), found, replayed)
 
 
 def _publish(process: Assembly, planned: Planned, comment: str, question: str, *, yes: bool) -> None:

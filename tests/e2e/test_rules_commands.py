@@ -81,6 +81,33 @@ def test_a_rule_is_planned_published_and_taken_back(
     assert [action for _, action in audited(engine)] == ["rules.publish"] * 2
 
 
+def test_a_replay_says_which_writes_would_differ(cli: Cli, rules: Path, take: Take, engine: Engine) -> None:
+    """By number and not by name, unless somebody wants to see, which is on record; the exit code is for CI."""
+    take([event(email=ADA[0], name=ADA[1])])
+    same = cli("rules", "plan", str(rules), "--replay", "30d", "--offline")
+    assert (same.exit_code, "No write would differ." in same.stdout) == (0, True), same.output
+    add(rules, FIRST_NAME % "")
+    [(person,)] = rows(engine, "SELECT id FROM people")
+    told = cli("rules", "plan", str(rules), "--replay", "30d", "--offline")
+    assert told.exit_code == 1
+    assert "Replayed: what was recorded from 20" in told.stdout
+    assert f"#{person}" in told.stdout
+    assert "contacts written: 1 published, 1 proposed" in told.stdout
+    assert "Ada" not in told.stdout
+    assert audited(engine) == []
+    shown = cli("rules", "plan", str(rules), "--replay", "2w", "--offline", "--reveal")
+    assert f"firstname, person #{person}" in shown.stdout
+    assert "(not written) -> Ada" in shown.stdout
+    assert [action for _, action in audited(engine)] == ["person.read"]
+    answer = cli("rules", "plan", str(rules), "--replay", "12h", "--offline", "--json")
+    assert answer.exit_code == 1
+    [found] = json.loads(answer.stdout)["replay"]["connections"]
+    assert found["properties"]["firstname"]["differ"] == 1
+    assert found["properties"]["firstname"]["examples"][0]["becomes"] is None
+    assert cli("rules", "plan", str(rules), "--replay", "soon").exit_code == 2
+    assert cli("rules", "plan", str(rules), "--reveal").exit_code == 2
+
+
 def test_the_portal_is_asked_before_anything_is_published(cli: Cli, rules: Path, portal: HubSpotSandbox) -> None:
     """What is missing there, and what has another type, is said; without asking when nobody wants it."""
     add(rules, "  first: {from: full_name, property: no_such_one, type: string}\n")
