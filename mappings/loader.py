@@ -40,7 +40,8 @@ def load(folder: Path | Traversable, is_known: IsKnown = lambda _: None) -> Rule
     for (scope, object_type), rules in sorted(found.items()):
         ordered = sorted((rule for rule, _ in rules), key=lambda rule: rule.name)
         fields.setdefault(scope, {})[object_type] = tuple(ordered)
-    return RuleSet(0, datetime.now(UTC), fields)
+    where = {(*place, rule.name): line for place, rules in found.items() for rule, line in rules}
+    return RuleSet(0, datetime.now(UTC), fields, where=where)
 
 
 def _files(folder: Path | Traversable) -> list[Path | Traversable]:

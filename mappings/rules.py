@@ -1,7 +1,7 @@
 """A published rule set in memory: what one transaction decides by. Immutable, read anew each time (rule 7)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -49,11 +49,15 @@ Fields = Mapping[Scope, Mapping[str, FieldRules]]
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """All policy. `id` is 0 for one that is in no table; `read_at`: the database's now when it was read."""
+    """All policy. `id` is 0 for one that is in no table; `read_at`: the database's now when it was read.
+
+    `where` says in which file and line a rule stands, by scope, object and name; empty for rules from no file.
+    """
 
     id: int
     read_at: datetime
     fields: Fields
+    where: Mapping[tuple[Scope, str, str], str] = field(default_factory=dict, compare=False)
 
     def field_rules(self, connection: str, system: str, object_type: str) -> FieldRules:
         """Return the rules for one object of one connection: its own where there are any, else its system's."""

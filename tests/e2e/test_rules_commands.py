@@ -120,6 +120,31 @@ def test_the_portal_is_asked_before_anything_is_published(cli: Cli, rules: Path,
     assert "no_such_one (string) is missing" not in cli("rules", "plan", str(rules), "--offline").stdout
 
 
+def test_each_fault_of_the_portal_stands_with_its_file_and_line(cli: Cli, rules: Path, portal: HubSpotSandbox) -> None:
+    """Also an option that a lookup gives and the portal has not, and a choice that is missing."""
+    file = rules / "hubspot.yaml"
+    first = len(file.read_text().splitlines()) + 1
+    add(rules, "  a: {from: full_name, property: no_such_one, type: string}\n")
+    add(rules, "  b: {from: courses_completed_count, property: hs_object_id, type: number}\n")
+    add(rules, "  c: {from: recent_course_completion_date, property: company, type: date}\n")
+    stages = "{from: last_course_completed, property: %s, type: enumeration, transform: {lookup: {A: lead, B: won}}}\n"
+    add(rules, "  d: " + stages % "lifecyclestage")
+    add(rules, "  e: " + stages % "no_such_choice")
+    told = cli("rules", "plan", str(rules)).stdout
+    for line, said in enumerate(
+        (
+            "no_such_one (string) is missing",
+            "the contact property hs_object_id is read-only",
+            "the contact property company is string, not date",
+            "the contact property lifecyclestage has not the option won",
+            "the contact property no_such_choice does not exist and will not be written: create it in HubSpot",
+        ),
+        first,
+    ):
+        assert f"{file}:{line}: {said}" in told, told
+    assert "options lead, won" in told
+
+
 def test_a_mistake_publishes_nothing(cli: Cli, rules: Path, engine: Engine) -> None:
     """File, line, sentence, exit code 2; the other, right file is not published either."""
     add(rules, FIRST_NAME % ", onwer: crm")

@@ -28,7 +28,7 @@ from integration.errors import (
     UnknownOutcome,
 )
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
-from integration.ports import Capabilities, Finding, GrantStore
+from integration.ports import Capabilities, Finding, GrantStore, WhatIsWanted
 
 CAPABILITIES = Capabilities(
     holds_contacts=True,
@@ -117,8 +117,8 @@ class HubSpot:
         """
         return self._write("contacts.batch_upsert", by, writes)
 
-    def check(self) -> list[Finding]:
-        """Return what is right and what is not, changing nothing; raises nothing.
+    def check(self, wanted: WhatIsWanted | None = None) -> list[Finding]:
+        """Return what is right and what is not, changing nothing; raises nothing. `wanted` is what our rules write.
 
         Source: HubSpot docs, properties and contacts (batch read).
         """
@@ -129,6 +129,7 @@ class HubSpot:
             contacts=lambda: self.read(None, ["1", "2"], []),
             scopes=lambda: hubspot_scopes.probe(self._probe, *self._probes()),
             role_property=self._config.options.role_property,
+            wanted=wanted,
         )
 
     def ask(self, operation: str, method: str = "GET", body: object = None, **place: str) -> Reply:
