@@ -58,6 +58,11 @@ def _files(folder: Path | Traversable) -> list[Path | Traversable]:
     return paths
 
 
+def files(folder: Path) -> list[Path]:
+    """Return the files under `folder` that `load` would read."""
+    return [path for path in _files(folder) if isinstance(path, Path)]
+
+
 def _text(path: Path | Traversable) -> str:
     try:
         with path.open("rb") as file:

@@ -141,8 +141,13 @@ def export_rules(
         with this_process().engine.begin() as db:
             rules = _numbered(db, number) if number else _active(db)
         written = export.write(rules, folder, force=force)
+        left = export.stale(folder, written)
     for path in written:
         say(f"{path}")
+    for path in left:
+        say(
+            f"{path}: left as it is; it is no part of rule set {rules.id}, and a plan reads it. Delete it if it is old."
+        )
     say(f"Rule set {rules.id}. Edit the files, then `coursewire rules plan {folder}`.")
 
 

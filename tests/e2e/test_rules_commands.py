@@ -47,6 +47,15 @@ def test_what_was_exported_changes_nothing(cli: Cli, rules: Path) -> None:
     assert cli("rules", "export", str(rules), "--force").exit_code == 0
 
 
+def test_files_of_rules_that_are_gone_are_named(cli: Cli, rules: Path) -> None:
+    """They would be published again with the next plan; whether they are old or new work only a person can say."""
+    own = rules / "connection-crm.yaml"
+    own.write_text("connection: crm\ncontact:\n  email: {property: work_email, type: string}\n")
+    done = cli("rules", "export", str(rules), "--force")
+    assert f"{own}: left as it is; it is no part of rule set 1" in done.stdout.replace("\n", " ")
+    assert own.exists()
+
+
 def test_a_rule_is_planned_published_and_taken_back(
     cli: Cli, rules: Path, take: Take, engine: Engine, portal: HubSpotSandbox
 ) -> None:
