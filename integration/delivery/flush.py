@@ -20,7 +20,7 @@ from integration.delivery import policy
 from integration.delivery.budget import Budget
 from integration.delivery.contacts import Batch
 from integration.delivery.lease import Lease
-from integration.errors import ConnectionBroken, CoursewireError, Reason
+from integration.errors import ConnectionBroken, CoursewireError, Reason, RetryLater
 from integration.model.contacts import CONTACT, Projected
 from integration.observability import logs
 from integration.ports import ContactStore
@@ -221,6 +221,9 @@ class Flusher:
             batch.run(rows)
         except AWAY:
             batch.give_back(rows)  # only asked for before anything is written; no row is to blame
+        except RetryLater as error:  # from the projection: the published rules are of a newer version
+            batch.trouble = error
+            batch.give_back(rows)
         except Exception as error:  # a row that breaks us must be found, and its neighbours not held for a lease
             log.exception("flush.failed", connection=self.connection, rows=len(rows))
             batch.abandon(rows, error)
