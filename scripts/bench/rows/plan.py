@@ -29,7 +29,7 @@ __all__ = ["ROW"]
 FACTS = 20
 ADDED = 30
 HUBSPOT = Scope("hubspot")
-SLICE = 5_000
+SLICE = 1_000
 
 _LINKS = """
 INSERT INTO links (connection, object_type, external_id, object_id, created_at)
