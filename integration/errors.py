@@ -80,6 +80,7 @@ class Reason(StrEnum):
     PAUSED = "paused"
     BUDGET_SPENT = "budget_spent"
     CIRCUIT_OPEN = "circuit_open"
+    RULES_UNREADABLE = "rules_unreadable"
     GAVE_UP = "gave_up"
     # --- what became of an activity on a contact's timeline
     DELIVERED = "delivered"

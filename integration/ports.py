@@ -1,6 +1,6 @@
 """What a connector must be able to do: the seam between our pipeline and every outside system."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
@@ -132,28 +132,39 @@ class GrantStore(Protocol):
 class Doctor(Protocol):
     """A system that can be asked whether our credentials and permissions suffice."""
 
-    def check(self) -> list["Finding"]:
-        """Return what is right and what is not, without changing anything; never raises for a bad answer."""
+    def check(self, wanted: "WhatIsWanted | None" = None) -> list["Finding"]:
+        """Return what is right and what is not, without changing anything; never raises for a bad answer.
+
+        `wanted` says what our rules write, given the names that the system knows; None where nobody knows the rules.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of `coursewire check`."""
+    """One line of `coursewire check`; `about` is the property it is about, where it is about one."""
 
     ok: bool
     what: str
     advice: str = ""
+    about: str = ""
 
 
 class Wanted(NamedTuple):
     """A property of contacts that our rules write, as the other side should define it.
 
-    `kind` is the form its values have; `unique`: contacts are looked up by it, so no two may share a value.
+    `kind` is the form its values have; `unique`: contacts are looked up by it, so no two may share a value. `values`
+    are all that it can ever get, where that is known; `is_list`: several of them at once.
     """
 
     name: str
-    kind: Literal["string", "number", "date", "datetime", "bool"]
+    kind: Literal["string", "number", "date", "datetime", "bool", "enumeration"]
     unique: bool = False
+    values: frozenset[str] | None = None
+    is_list: bool = False
+
+
+WhatIsWanted = Callable[[Iterable[str]], Sequence[Wanted]]
+"""Say what our rules write, given the names that the system knows: they fill the patterns in the rules."""
 
 
 class Step(NamedTuple):

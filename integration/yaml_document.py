@@ -12,6 +12,9 @@ from integration.errors import ConfigError
 Place = Sequence[int | str]
 """The keys and list positions that lead to a value."""
 
+_LARGEST = 200_000
+"""The most values that a file may stand for: more than it can hold written out."""
+
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 """What PyYAML raises for values that look like a date or a number, and are none."""
 
@@ -46,6 +49,40 @@ _UniqueKeys.add_constructor(
 )
 
 
+def _too_large(root: yaml.Node) -> yaml.Node | None:
+    """Return the first node that stands for too many once every alias is written out, or that holds itself.
+
+    Counted before anything is made of them: a few lines of aliases can stand for more than any memory holds.
+    """
+    sizes: dict[int, int] = {}
+    under_way: set[int] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting[-1]
+        if id(node) in sizes:
+            waiting.pop()
+            continue
+        parts = _parts(node)
+        unknown = {id(part): part for part in parts if id(part) not in sizes}
+        if not under_way.isdisjoint(unknown) or id(node) in unknown:
+            return node
+        if unknown:
+            under_way.add(id(node))
+            waiting += unknown.values()
+            continue
+        under_way.discard(id(node))
+        sizes[id(node)] = 1 + sum(sizes[id(part)] for part in parts)
+        if sizes[id(node)] > _LARGEST:
+            return node
+    return None
+
+
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
 class YamlDocument:
     """A file as read once: `data`, and sentences about places in it."""
 
@@ -54,6 +91,9 @@ class YamlDocument:
         self.path = path
         try:
             self._node = yaml.compose(text, Loader=yaml.SafeLoader)
+            if self._node and (large := _too_large(self._node)):
+                line = large.start_mark.line + 1
+                raise ConfigError(f"{path}:{line}: this stands for far too much; write it without aliases (&, *, <<)")
             self.data: Any = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)

@@ -1,6 +1,6 @@
 """Rule sets as YAML files, which `loader` reads back to the same rules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -9,7 +9,7 @@ import yaml
 
 from integration.errors import ConfigError
 from integration.model.identity import ContactPolicy, IdentityPolicy
-from mappings import transforms
+from mappings import loader, transforms
 from mappings.identity import spoken
 from mappings.loader import IDENTITY
 from mappings.rules import FieldRule, FieldRules, RuleSet, Scope
@@ -47,6 +47,14 @@ def write(rules: RuleSet, folder: Path, *, force: bool = False) -> list[Path]:
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}. Name a folder that can be written to.") from None
     return list(files)
+
+
+def stale(folder: Path, written: Sequence[Path]) -> list[Path]:
+    """Return the rule files in a folder that were not among those just written: `plan` reads them as well.
+
+    They may be of a scope that is gone, or somebody's work that is not published yet, so they are not removed.
+    """
+    return sorted(path for path in loader.files(folder) if path not in written)
 
 
 def text(scope: Scope, objects: Mapping[str, FieldRules]) -> str:

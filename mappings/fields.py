@@ -4,17 +4,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
 from hashlib import sha256
+from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from integration.errors import Reason
 from integration.model.events import EventType
 from integration.storage.events import Standing
 from mappings import transforms
-from mappings.rules import FieldRule, FieldRules, ValueType
+from mappings.rules import FieldRules, ValueType
 from mappings.transforms import Unfit, Value, plain
 
 STATUS = "lms_sync_status"
 WELL = [(None, "ok")]
+
+_TIMES = ("date", "datetime")
+_COMPLETED = EventType.COURSE_COMPLETED.value  # looked up once: an enum's member costs as much as the comparison
+_ISSUED = EventType.CERTIFICATION_ISSUED.value
 
 WITHOUT_FACTS = frozenset({STATUS, "email", "full_name", "employee_id"})
 """Canonical fields that hang on the person alone, not on what they learned."""
@@ -48,7 +53,7 @@ class Projection:
     """`wanted`: property -> value ('' = empty). `passive`: goes along, and is never a reason to write.
 
     `rules` are the properties that are not always written, with the rule that says when; `theirs` the ones that the
-    CRM owns; `dropped` the ones whose value could not be made.
+    CRM owns; `dropped` the ones whose value could not be made; `types` says which hold days or moments.
     """
 
     wanted: Mapping[str, str]
@@ -56,52 +61,69 @@ class Projection:
     rules: Mapping[str, str] = field(default_factory=dict)
     theirs: frozenset[str] = frozenset()
     dropped: Mapping[str, Dropped] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 def project(subject: Subject, rules: FieldRules, zone: ZoneInfo, now: datetime) -> Projection:
     """Return the properties of one contact; dates are days in `zone`, `now` decides what has expired."""
-    return fill(canonical(subject, now), rules, zone)
+    return Template(rules, zone).fill(canonical(subject, now))
 
 
-def fill(values: Canonical, rules: FieldRules, zone: ZoneInfo) -> Projection:
-    """Return the properties that rules make of canonical fields."""
-    is_well = values[STATUS] == WELL
-    wanted: dict[str, str] = {}
-    passive: dict[str, str] = {}
-    conditions: dict[str, str] = {}
-    dropped: dict[str, Dropped] = {}
-    theirs: set[str] = set()
-    missing: list[str] = []
-    # The status comes last, because it says what is missing.
-    for rule in sorted(rules, key=lambda rule: rule.source == STATUS):
-        given = values.get(rule.source, ())
-        if rule.source == STATUS and missing and is_well:
-            given = [(None, f"attention: no {', '.join(missing)}")]
-        has_value = False
-        for key, value in given:
-            name = rule.property_for(key)
-            if rule.owner == "crm":
-                theirs.add(name)
-                continue
-            try:
-                text = _fill(rule, value, zone)
-            except Unfit as unfit:
-                dropped[name] = Dropped(unfit.reason, unfit.detail)
-                continue
-            has_value = has_value or bool(text)
-            (passive if rule.passive else wanted)[name] = text
-            if rule.rule != "always":
-                conditions[name] = rule.rule
-        if rule.required and not has_value:
-            missing.append(rule.name)
-    for name in theirs:  # a pattern of ours may meet the very name that somebody gave to the CRM
-        for filled in (wanted, passive, conditions, dropped):
-            filled.pop(name, None)
-    return Projection(wanted, passive, conditions, frozenset(theirs), dropped)
+class Template:
+    """Field rules made ready to fill many contacts; dates are days in `zone`."""
 
+    def __init__(self, rules: FieldRules, zone: ZoneInfo) -> None:
+        # The status comes last, because it says what is missing.
+        ordered = sorted(rules, key=lambda rule: rule.source == STATUS)
+        self._rules = [
+            (
+                rule,
+                rule.source,
+                None if "{key}" in rule.property else rule.property,
+                transforms.ready(rule.transform) if rule.transform else None,
+            )
+            for rule in ordered
+            if rule.owner == "lms"
+        ]
+        self._theirs = [rule for rule in rules if rule.owner == "crm"]
+        self._zone = zone
 
-def _fill(rule: FieldRule, value: Value, zone: ZoneInfo) -> str:
-    return render(transforms.run(rule.transform, value, zone) if rule.transform else value, rule.type, zone)
+    def fill(self, values: Canonical) -> Projection:
+        """Return the properties that the rules make of canonical fields."""
+        is_well = values[STATUS] == WELL
+        wanted: dict[str, str] = {}
+        passive: dict[str, str] = {}
+        conditions: dict[str, str] = {}
+        types: dict[str, str] = {}
+        dropped: dict[str, Dropped] = {}
+        missing: list[str] = []
+        zone = self._zone
+        for rule, source, fixed, chain in self._rules:
+            given = values.get(source, ())
+            if source == STATUS and missing and is_well:
+                given = [(None, f"attention: no {', '.join(missing)}")]
+            has_value = False
+            for key, value in given:
+                name = fixed or rule.property_for(key)
+                try:
+                    made = chain(value, zone) if chain else value
+                    text = made if type(made) is str else render(made, rule.type, zone)
+                except Unfit as unfit:
+                    dropped[name] = Dropped(unfit.reason, unfit.detail)
+                    continue
+                has_value = has_value or bool(text)
+                (passive if rule.passive else wanted)[name] = text
+                if rule.rule != "always":
+                    conditions[name] = rule.rule
+                if rule.type in _TIMES:
+                    types[name] = rule.type
+            if rule.required and not has_value:
+                missing.append(rule.name)
+        theirs = {rule.property_for(key) for rule in self._theirs for key, _ in values.get(rule.source, ())}
+        for name in theirs:  # a pattern of ours may meet the very name that somebody gave to the CRM
+            for filled in (wanted, passive, conditions, types, dropped):
+                filled.pop(name, None)
+        return Projection(wanted, passive, conditions, frozenset(theirs), dropped, types)
 
 
 def canonical(subject: Subject, now: datetime) -> Canonical:
@@ -137,13 +159,16 @@ def _names(subject: Subject) -> dict[tuple[str, str | None], Value]:
 
 def _completions(standings: Iterable[Standing]) -> dict[tuple[str, str | None], Value]:
     """Count = distinct course lineages whose latest standing is completed and not failed."""
-    counted = [s for s in standings if s.type == EventType.COURSE_COMPLETED and s.passed is not False]
-    last = max(counted, key=lambda s: (s.occurred_at, s.fact_key), default=None)
+    counted = [s for s in standings if s.type == _COMPLETED and s.passed is not False]
+    last = max(counted, key=_said_at, default=None)
     return {
         ("courses_completed_count", None): len(counted),
         ("last_course_completed", None): (last.subject_name or last.subject) if last else None,
         ("recent_course_completion_date", None): last.occurred_at if last else None,
     }
+
+
+_said_at = attrgetter("occurred_at", "fact_key")
 
 
 def _certifications(standings: Iterable[Standing], now: datetime) -> dict[tuple[str, str | None], Value]:
@@ -167,8 +192,7 @@ def _certifications(standings: Iterable[Standing], now: datetime) -> dict[tuple[
 
 
 def _holds(standing: Standing, now: datetime) -> bool:
-    issued = standing.type == EventType.CERTIFICATION_ISSUED
-    return issued and (standing.expires_at is None or standing.expires_at > now)
+    return standing.type == _ISSUED and (standing.expires_at is None or standing.expires_at > now)
 
 
 def render(value: Value, kind: ValueType, zone: ZoneInfo) -> str:

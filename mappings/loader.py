@@ -55,7 +55,9 @@ def load(
     for (scope, object_type), rules in sorted(found.items()):
         ordered = sorted((rule for rule, _ in rules), key=lambda rule: rule.name)
         fields.setdefault(scope, {})[object_type] = tuple(ordered)
-    return RuleSet(0, datetime.now(UTC), fields, {name: policy for name, (policy, _) in sorted(identities.items())})
+    where = {(*place, rule.name): line for place, rules in found.items() for rule, line in rules}
+    matching = {name: policy for name, (policy, _) in sorted(identities.items())}
+    return RuleSet(0, datetime.now(UTC), fields, matching, where)
 
 
 def _files(folder: Path | Traversable) -> list[Path | Traversable]:
@@ -70,6 +72,11 @@ def _files(folder: Path | Traversable) -> list[Path | Traversable]:
     if len(paths) > _MOST_FILES:
         raise ConfigError(f"{folder}: {len(paths)} files are more than rules need ({_MOST_FILES}); name their folder.")
     return paths
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the files under `folder` that `load` would read."""
+    return [path for path in _files(folder) if isinstance(path, Path)]
 
 
 def _text(path: Path | Traversable) -> str:

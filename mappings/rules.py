@@ -50,12 +50,16 @@ Fields = Mapping[Scope, Mapping[str, FieldRules]]
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """All policy. `id` is 0 for one that is in no table; `read_at`: the database's now when it was read."""
+    """All policy. `id` is 0 for one that is in no table; `read_at`: the database's now when it was read.
+
+    `where` says in which file and line a rule stands, by scope, object and name; empty for rules from no file.
+    """
 
     id: int
     read_at: datetime
     fields: Fields
     identity: Identity = field(default_factory=dict)
+    where: Mapping[tuple[Scope, str, str], str] = field(default_factory=dict, compare=False)
 
     def field_rules(self, connection: str, system: str, object_type: str) -> FieldRules:
         """Return the rules for one object of one connection: its own where there are any, else its system's."""

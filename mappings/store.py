@@ -2,17 +2,19 @@
 
 from datetime import datetime
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import orjson
 from sqlalchemy import Connection
 
-from integration.errors import Reason
+from integration.errors import Reason, RetryLater
 from integration.model.identity import Identity
 from integration.storage.statement import execute
 from integration.storage.sync_state import BACKFILL
 from mappings import identity, loader, transforms
-from mappings.rules import FieldRule, Fields, RuleSet, Scope
+from mappings.canonical import CANONICAL
+from mappings.rules import FieldRule, Fields, Owner, RuleSet, Scope, ValueType, WriteRule
+from mappings.transforms import TransformFault
 
 _ACTIVE = "SELECT id, published_at, now() AS read_at, identity_since FROM rule_sets WHERE status = 'published'"
 _ONE = "SELECT id, published_at, now() AS read_at FROM rule_sets WHERE id = %(id)s"
@@ -27,9 +29,12 @@ SELECT connection, side, name, value FROM identity_rules WHERE rule_set_id = %(i
 """
 
 _INSERT = """
-INSERT INTO rule_sets (status, author, comment, origin_id)
-VALUES ('draft', %(author)s, %(comment)s, %(origin)s) RETURNING id
+INSERT INTO rule_sets (status, author, comment, origin_id, rolled_out_at, identity_since)
+VALUES ('published', %(author)s, %(comment)s, %(origin)s,
+        CASE WHEN EXISTS (SELECT FROM sync_state) THEN NULL ELSE now() END, %(identity_since)s) RETURNING id
 """
+
+_NEW_IDENTITY = "UPDATE rule_sets SET identity_since = id WHERE id = %(id)s"
 
 _INSERT_FIELDS = """
 INSERT INTO field_maps (rule_set_id, system, connection, object_type, field, source, property, type, transform, owner,
@@ -46,16 +51,9 @@ SELECT %(id)s, t.* FROM jsonb_to_recordset(%(rows)s::jsonb) AS t(connection text
 
 _RETIRE = "UPDATE rule_sets SET status = 'retired' WHERE status = 'published'"
 
-_PUBLISH = """
-UPDATE rule_sets SET status = 'published', published_at = now(),
-    rolled_out_at = CASE WHEN EXISTS (SELECT FROM sync_state) THEN NULL ELSE now() END,
-    identity_since = %(identity_since)s
-WHERE id = %(id)s
-"""
-
 _HISTORY = """
 SELECT id, status, author, comment, published_at, rolled_out_at, origin_id FROM rule_sets
-WHERE published_at IS NOT NULL ORDER BY id DESC LIMIT %(limit)s
+ORDER BY id DESC LIMIT %(limit)s
 """
 
 # Whoever is in step was so by older rules, and whoever died of a value may live by the new ones. Who is being sent was
@@ -91,9 +89,12 @@ WHERE old.status = 'retired'
 CURABLE = (Reason.INVALID_VALUE, Reason.UNKNOWN_PROPERTY, Reason.INTERNAL_ERROR)
 """What other rules may cure: the CRM refused a value, or the projection of it failed."""
 
+_UNTIL_READABLE = 300.0
+"""Seconds that a connection rests before the rules are read again: by then the right version may be installed."""
+
 _LOCK = 7_226_001
 _MOST_KEPT = 8
-_kept: dict[tuple[int, datetime | None], tuple[Fields, Identity]] = {}
+_kept: dict[tuple[int, datetime], tuple[Fields, Identity]] = {}
 
 
 class Version(NamedTuple):
@@ -111,7 +112,8 @@ class Version(NamedTuple):
 def active(db: Connection) -> RuleSet:
     """Return the published rule set as this transaction sees it.
 
-    Raises LookupError where none is published, which only an unmigrated database shows.
+    Raises LookupError where none is published, which only an unmigrated database shows, and RetryLater where a newer
+    version published what this one does not know.
     """
     row = execute(db, _ACTIVE).one_or_none()
     if row is None:
@@ -120,7 +122,7 @@ def active(db: Connection) -> RuleSet:
 
 
 def version(db: Connection, rule_set: int) -> RuleSet:
-    """Return one rule set, whatever its status. Raises LookupError where there is none."""
+    """Return one rule set, whatever its status. Raises LookupError where there is none, else like `active`."""
     row = execute(db, _ONE, {"id": rule_set}).one_or_none()
     if row is None:
         raise LookupError(f"there is no rule set {rule_set}; `coursewire rules history` lists them")
@@ -147,14 +149,16 @@ def publish(db: Connection, rules: RuleSet, *, author: str, comment: str, expect
     execute(db, "SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
     if expected is not None and (now := active(db).id) != expected:
         raise LookupError(f"rule set {now} was published meanwhile, and this change was made against {expected}")
-    values = {"author": author, "comment": comment, "origin": rules.id or None}
-    made = int(execute(db, _INSERT, values).scalar_one())
-    execute(db, _INSERT_FIELDS, {"id": made, "rows": orjson.dumps(_rows(rules)).decode()})
-    execute(db, _INSERT_IDENTITY, {"id": made, "rows": orjson.dumps(identity.to_rows(rules.identity)).decode()})
     old = execute(db, _ACTIVE).one_or_none()
     same = old is not None and not identity.differences(active(db).identity, rules.identity)
     execute(db, _RETIRE)
-    execute(db, _PUBLISH, {"id": made, "identity_since": old.identity_since if old and same else made})
+    since = old.identity_since if old else None
+    values = {"author": author, "comment": comment, "origin": rules.id or None, "identity_since": since}
+    made = int(execute(db, _INSERT, values).scalar_one())
+    if not same:
+        execute(db, _NEW_IDENTITY, {"id": made})
+    execute(db, _INSERT_FIELDS, {"id": made, "rows": orjson.dumps(_rows(rules)).decode()})
+    execute(db, _INSERT_IDENTITY, {"id": made, "rows": orjson.dumps(identity.to_rows(rules.identity)).decode()})
     return made
 
 
@@ -181,31 +185,38 @@ def defaults() -> RuleSet:
     return loader.load(resources.files("mappings") / "defaults")
 
 
-def _content(db: Connection, rule_set: int, published_at: datetime | None) -> tuple[Fields, Identity]:
+def _content(db: Connection, rule_set: int, published_at: datetime) -> tuple[Fields, Identity]:
     """Return what a rule set says. A set never changes once it is published, so the last ones are kept."""
     place = (rule_set, published_at)
     if place not in _kept:
         fields: dict[Scope, dict[str, list[FieldRule]]] = {}
         for row in execute(db, _FIELDS, {"id": rule_set}).all():
             scope = Scope(row.system, row.connection)
-            fields.setdefault(scope, {}).setdefault(row.object_type, []).append(_rule(row))
+            fields.setdefault(scope, {}).setdefault(row.object_type, []).append(_rule(rule_set, row))
         rows = execute(db, _IDENTITY, {"id": rule_set}).all()
         content = fields, identity.from_rows([(row.connection, row.side, row.name, row.value) for row in rows])
-        if published_at is None:
-            return content
         if len(_kept) >= _MOST_KEPT:
             _kept.clear()
         _kept[place] = content
     return _kept[place]
 
 
-def _rule(row: Any) -> FieldRule:
+def _rule(rule_set: int, row: Any) -> FieldRule:
+    known = {"source": CANONICAL, "type": get_args(ValueType), "owner": get_args(Owner), "rule": get_args(WriteRule)}
+    strange = [f"{part} {value}" for part, of in known.items() if (value := getattr(row, part)) not in of]
+    try:
+        steps = transforms.from_data(row.transform)
+    except TransformFault as fault:
+        strange.append(str(fault))
+    if strange:
+        what = f"rule set {rule_set} fills {row.property} in a way this version does not know: {'; '.join(strange)}"
+        raise RetryLater(Reason.RULES_UNREADABLE, what, after=_UNTIL_READABLE)
     return FieldRule(
         name=row.field,
         source=row.source,
         property=row.property,
         type=row.type,
-        transform=transforms.from_data(row.transform),
+        transform=steps,
         owner=row.owner,
         rule=row.rule,
         required=row.required,

@@ -14,23 +14,23 @@ from mappings.rules import Owner, WriteRule
 
 
 class RuleSetRow(Base):
-    """One version of all policy; at most one is published, and only a draft may change.
+    """One version of all policy, which never changes; at most one is published.
 
     `identity_since` is the version since which the identity rules are these.
     """
 
     __tablename__ = "rule_sets"
     __table_args__ = (
-        CheckConstraint("status IN ('draft', 'published', 'retired')", name="status"),
+        CheckConstraint("status IN ('published', 'retired')", name="status"),
         Index("uq_rule_sets_published", "status", unique=True, postgresql_where=text("status = 'published'")),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    status: Mapped[str] = mapped_column(server_default="draft")
+    status: Mapped[str]
     author: Mapped[str]
     comment: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
-    published_at: Mapped[datetime | None]
+    published_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     rolled_out_at: Mapped[datetime | None]
     origin_id: Mapped[int | None] = mapped_column(ForeignKey("rule_sets.id"))
     identity_since: Mapped[int | None] = mapped_column(ForeignKey("rule_sets.id"))

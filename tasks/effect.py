@@ -1,10 +1,14 @@
 """What a change of rules would do: people whose properties change, and the calls that costs. Reads only."""
 
+import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -15,19 +19,13 @@ from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.identity import Identity
 from integration.model.people import LEARNER
 from integration.security.seal import KeyRing
-from integration.storage import events, people
-from integration.storage.statement import execute
-from mappings.fields import STATUS, WITHOUT_FACTS, canonical, fill
+from integration.storage import crowd, events, people
+from integration.storage.events import Standing
+from integration.storage.people import Person
+from mappings.fields import Subject, canonical
 from mappings.inclusion import take
-from mappings.rules import FieldRule, FieldRules, RuleSet
-
-SLICE = 2_000
-
-_SUBJECTS = """
-SELECT subject_id FROM sync_state
-WHERE connection = %(connection)s AND operation = %(operation)s AND subject_id > %(after)s
-ORDER BY subject_id LIMIT %(limit)s
-"""
+from mappings.rules import RuleSet
+from tasks.contrast import Contrast
 
 
 @dataclass(slots=True)
@@ -48,86 +46,97 @@ class Effect:
     writes: int = 0
 
 
+class Slice(NamedTuple):
+    """What is known of some people: themselves, their names in the LMSs, and where they stand."""
+
+    people: Sequence[Person]
+    names: Mapping[int, list[tuple[str, str, str]]]
+    standings: Mapping[int, list[Standing]]
+
+
 def effects(db: Connection, config: Config, ring: KeyRing, old: RuleSet, new: RuleSet) -> Iterator[Effect]:
     """Return what going from `old` to `new`, now, does in each connection that holds contacts and is concerned."""
+    for connection, contrast in contrasts(config, old, new):
+        size = registry.system_of(connection).capabilities.batch_size
+        with uncollected():
+            slices = _read(db, connection.name, ring, needs_facts=contrast.needs_facts or bool(new.identity))
+            found = _effect(slices, connection.name, contrast, old.read_at, new.identity)
+        found.writes = ceil(found.changed / size)
+        found.reads = found.writes if contrast.must_look else 0
+        yield found
+
+
+def contrasts(config: Config, old: RuleSet, new: RuleSet) -> Iterator[tuple[ConnectionConfig, Contrast]]:
+    """Return the connections that hold contacts and whose rules differ."""
     for name, connection in config.connections.items():
-        capabilities = registry.system_of(connection).capabilities
-        if capabilities.holds_contacts:
+        if registry.system_of(connection).capabilities.holds_contacts:
             was, becomes = (rules.field_rules(name, connection.system, CONTACT) for rules in (old, new))
-            if set(was) != set(becomes):
-                found = _effect(db, connection, ring, was, becomes, old.read_at, new.identity)
-                found.writes = ceil(found.changed / capabilities.batch_size)
-                found.reads = found.writes if _must_look(was, becomes) else 0
-                yield found
+            contrast = Contrast(was, becomes, ZoneInfo(connection.options.timezone))
+            if contrast:
+                yield connection, contrast
 
 
-def _effect(
-    db: Connection,
-    connection: ConnectionConfig,
-    ring: KeyRing,
-    was: FieldRules,
-    becomes: FieldRules,
-    now: datetime,
-    identity: Identity,
-) -> Effect:
-    """Project everybody by what differs, slice by slice; whom a rule leaves out is not written, whatever differs."""
-    found = Effect(connection.name)
-    gone = {rule.property for rule in was} - {rule.property for rule in becomes}
-    found.no_longer = sorted(gone)
-    old_part, new_part = _concerned(was, becomes), _concerned(becomes, was)
-    zone = ZoneInfo(connection.options.timezone)
-    taken_over = [rule for rule in new_part if _takes_over(rule, was)]
-    has_facts = bool(identity) or any(rule.source not in WITHOUT_FACTS for rule in (*old_part, *new_part))
-    for ids in _slices(db, connection.name):
-        loaded = people.load(db, ids, ring)
-        names = people.linked(db, ids, [LEARNER]) if has_facts else {}
-        standings = events.standings(db, ids) if has_facts else {}
-        for person in loaded.values():
-            if person.is_gone or person.is_unreadable:
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Leave the collector out: a plan makes millions of objects that go as they came, and none that holds itself."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def subject(
+    person: Person, links: Sequence[tuple[str, str, str]], standings: Sequence[Standing], identity: Identity
+) -> Subject | None:
+    """Return a person as a projection sees them, None where an identity rule leaves them out."""
+    names = [(source, external_id) for source, external_id, _ in links]
+    profile = person.profile
+    if not identity:
+        return Subject(names, standings, person.attention, profile.email, profile.full_name, profile.employee_id)
+    taken = take(identity, names, standings, profile, person.attention)
+    return taken.subject if taken.excluded is None else None
+
+
+def _effect(slices: Iterator[Slice], connection: str, contrast: Contrast, now: datetime, identity: Identity) -> Effect:
+    """Project everybody by what differs; whom a rule leaves out is not written, whatever differs."""
+    found = Effect(connection, no_longer=contrast.no_longer)
+    fill_was, fill_becomes, taken_over = contrast.was.fill, contrast.becomes.fill, contrast.taken_over
+    for known, names, standings in slices:
+        for person in known:
+            seen = subject(person, names.get(person.id, ()), standings.get(person.id, ()), identity)
+            if seen is None:
                 continue
-            links = [(source, external_id) for source, external_id, _ in names.get(person.id, [])]
-            taken = take(identity, links, standings.get(person.id, []), person.profile, person.attention)
-            if taken.excluded is not None:
-                continue
+            values = canonical(seen, now)
+            was, becomes = fill_was(values), fill_becomes(values)
+            held = was.wanted
+            different = {name for name, value in becomes.wanted.items() if held.get(name) != value}
+            if taken_over:
+                different |= {name for name, value in taken_over.fill(values).wanted.items() if value}
             found.people += 1
-            values = canonical(taken.subject, now)
-            before, after = fill(values, old_part, zone), fill(values, new_part, zone)
-            different = {name for name, value in after.wanted.items() if before.wanted.get(name) != value}
-            different |= {name for name, value in fill(values, taken_over, zone).wanted.items() if value}
-            found.properties.update(different)
-            found.dropped.update(after.dropped.keys() - before.dropped.keys())
-            found.changed += bool(different)
+            if different:
+                found.changed += 1
+                found.properties.update(different)
+            if becomes.dropped:
+                found.dropped.update(becomes.dropped.keys() - was.dropped.keys())
     return found
 
 
-def _slices(db: Connection, connection: str) -> Iterator[list[int]]:
-    after = 0
-    while True:
-        values = {"connection": connection, "operation": WRITE_CONTACT, "after": after, "limit": SLICE}
-        ids = [row.subject_id for row in execute(db, _SUBJECTS, values)]
-        if not ids:
-            return
-        yield ids
-        after = ids[-1]
+def _read(db: Connection, connection: str, ring: KeyRing, *, needs_facts: bool) -> Iterator[Slice]:
+    """Read slice by slice, one ahead: while one is projected, the database works on the next."""
 
+    def read(ids: Sequence[int]) -> Slice:
+        loaded = people.load(db, ids, ring)
+        known = [person for person in loaded.values() if not person.is_gone and not person.is_unreadable]
+        if not needs_facts:
+            return Slice(known, {}, {})
+        return Slice(known, people.linked(db, ids, [LEARNER]), events.standings(db, ids))
 
-def _concerned(rules: FieldRules, others: FieldRules) -> list[FieldRule]:
-    """Return the rules that the other side does not have; with what is required, the status may differ too."""
-    differs = [rule for rule in rules if rule not in others]
-    if any(rule.required for rule in {*rules} ^ {*others}):
-        named = {rule.name for rule in differs}
-        differs += [r for r in rules if (r.source == STATUS or r.required) and r.name not in named]
-    return differs
-
-
-def _takes_over(rule: FieldRule, others: FieldRules) -> bool:
-    """Whether a rule writes where another condition held it back before: nobody knows what the CRM has there."""
-    before = next((other for other in others if other.property == rule.property), None)
-    return before is not None and (before.rule, before.owner) != (rule.rule, rule.owner)
-
-
-def _must_look(was: FieldRules, becomes: FieldRules) -> bool:
-    """Whether what the CRM holds must be read first: properties not known yet, or written under a condition."""
-    known = {rule.property for rule in was if rule.owner == "lms"}
-    new = [rule for rule in becomes if rule not in was and rule.owner == "lms"]
-    return any(rule.property not in known or rule.rule != "always" for rule in new)
+    found = (read(ids) for ids in crowd.slices(db, connection, WRITE_CONTACT))
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, found, None)
+        while (one := following.result()) is not None:
+            following = reader.submit(next, found, None)
+            yield one

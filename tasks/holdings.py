@@ -143,7 +143,7 @@ def _fields(target: Target, row: SyncRow, there: Mapping[str, str] | None, gone:
     # A row in step whose values we cannot see was right when it was settled; a row never written has none there.
     is_trusted = there is None and row.status == "in_step" and row.reason != Reason.PERSON_IGNORED
     seen = there or {}
-    due = ownership.changes(target.wanted, seen, target.rules)
+    due = ownership.changes(target.wanted, seen, target.rules, target.types)
     fields = [
         FieldState(
             name=name,
@@ -167,7 +167,8 @@ def _note(name: str, target: Target, seen: Mapping[str, str], due: Mapping[str, 
 
 def _stays(name: str, target: Target, seen: Mapping[str, str], due: Mapping[str, str]) -> bool:
     """Whether a property holds something else than we know, and rightly so."""
-    return name in target.rules and name not in due and not same_value(target.wanted[name], seen.get(name, ""))
+    kind = target.types.get(name, "")
+    return name in target.rules and name not in due and not same_value(target.wanted[name], seen.get(name, ""), kind)
 
 
 def _held(

@@ -14,11 +14,11 @@ from integration.model.identity import Identity
 from integration.model.people import LEARNER
 from integration.security.seal import KeyRing
 from integration.storage import events, people
+from integration.storage.crowd import SLICE
 from integration.storage.statement import execute
 from mappings.identity import IdentityChange, differences
 from mappings.inclusion import take
 from mappings.rules import RuleSet
-from tasks.effect import SLICE
 from tasks.saying import count, say
 
 _HELD = """

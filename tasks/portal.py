@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.model.contacts import CONTACT
 from integration.model.identity import contacts
 from integration.storage import quarantine
-from mappings.rules import RuleSet
+from mappings.rules import RuleSet, Scope
 from tasks.assembly import Assembly
-from tasks.checks.wanted import wanted
+from tasks.checks.wanted import filling, wanted
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Of one connection: properties it has not, with their form, and what is wrong with others, each a sentence."""
+    """Of one connection: properties it has not, with their form, and what is wrong with others, each a sentence.
+
+    Each begins with the file and line of the rule that fills the property.
+    """
 
     connection: str
     missing: list[str]
@@ -39,7 +43,16 @@ def judgements(process: Assembly, rules: RuleSet) -> Iterator[Judgement]:
             continue
         if installer is not None:
             plan = installer.plan(named.wanted)
-            missing = [step.what for step in plan.steps if step.wanted]
-            faults = [f"{one.what.rstrip('.')}: {one.advice}" for one in plan.findings if not one.ok]
+            at = partial(_place, rules, name, system.name)
+            missing = [f"{at(step.wanted.name)}{step.what}" for step in plan.steps if step.wanted]
+            faults = [f"{at(one.about)}{one.what.rstrip('.')}: {one.advice}" for one in plan.findings if not one.ok]
             if missing or faults:
                 yield Judgement(name, missing, faults)
+
+
+def _place(rules: RuleSet, connection: str, system: str, name: str) -> str:
+    """Return `file:line: ` of the rule that fills a property; nothing where it stands in no file."""
+    rule = filling(rules.field_rules(connection, system, CONTACT), name)
+    scopes = (Scope(connection=connection), Scope(system=system))
+    found = (rules.where.get((scope, CONTACT, rule.name)) for scope in scopes) if rule else ()
+    return next((f"{place}: " for place in found if place), "")

@@ -67,6 +67,7 @@ class Projector:
                 theirs=projection.theirs,
                 held=left,
                 dropped={name: f"{why.detail} ({why.reason})" for name, why in projection.dropped.items()},
+                types=projection.types,
                 deleted_contact=matched.deleted_contact,
                 excluded=taken.excluded,
             )

@@ -42,7 +42,8 @@ class Comparison(Settlement):
         return {f: v for f, v in target.wanted.items() if f not in self.left_out and f not in target.held}
 
     def _changes(self, row: Claimed, known: Fields) -> dict[str, str]:
-        return ownership.changes(self._wanted(row), known, self.targets[row.person_id].rules)
+        target = self.targets[row.person_id]
+        return ownership.changes(self._wanted(row), known, target.rules, target.types)
 
     def _must_look(self, row: Claimed, known: Fields) -> bool:
         rules = self.targets[row.person_id].rules
@@ -67,12 +68,13 @@ class Comparison(Settlement):
         belief = Belief.opened(self.ring, row.id, row.remote_values) if row.id not in self.believed else None
         if belief is None:
             return []
+        types = self.targets[row.person_id].types
         return [
             name
             for name, value in written.items()
             if name in seen
-            and same_value(value, belief.known.get(name, ""))
-            and not same_value(seen[name], belief.known.get(name, ""))
+            and same_value(value, belief.known.get(name, ""), types.get(name, ""))
+            and not same_value(seen[name], belief.known.get(name, ""), types.get(name, ""))
         ]
 
     def _sealed(self, row: Claimed, values: Fields) -> bytes:

@@ -231,6 +231,9 @@ class Flusher:
             batch.run(rows)
         except AWAY:
             batch.give_back(rows)  # only asked for before anything is written; no row is to blame
+        except RetryLater as error:  # from the projection: the published rules are of a newer version
+            batch.trouble = error
+            batch.give_back(rows)
         except Exception as error:  # a row that breaks us must be found, and its neighbours not held for a lease
             log.exception("flush.failed", connection=self.connection, rows=len(rows))
             batch.abandon(rows, error)

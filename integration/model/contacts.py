@@ -66,10 +66,10 @@ class Target:
     `version` is the person's version it was projected from; `keys` are (unique property, value) to find the contact
     by, in order; `create_by` is the one to create it by, None where it cannot be created. `passive` goes along with
     a real change. `unknown_person` says what becomes of somebody the CRM does not know. `rules` names the properties
-    that are written under a condition (`delivery.ownership`), `theirs` the ones that the CRM owns, and `dropped` why
-    a property gets no value. `held` are left to the CRM until a time, because somebody puts them back again and again.
-    `deleted_contact` says what becomes of somebody whose contact was deleted there, and `excluded` by which rule
-    nothing of this person is written at all.
+    that are written under a condition (`delivery.ownership`), `theirs` the ones that the CRM owns, `dropped` why a
+    property gets no value, and `types` the properties that hold days or moments, with which of the two. `held` are left
+    to the CRM until a time, because somebody puts them back again and again. `deleted_contact` says what becomes of
+    somebody whose contact was deleted there, and `excluded` by which rule nothing of this person is written at all.
     """
 
     person_id: int
@@ -82,6 +82,7 @@ class Target:
     rules: Mapping[str, str] = field(default_factory=dict)
     theirs: frozenset[str] = frozenset()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
     held: Mapping[str, datetime] = field(default_factory=dict)
     deleted_contact: Literal["hold", "recreate"] = "hold"
     excluded: str | None = None

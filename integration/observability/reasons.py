@@ -272,6 +272,10 @@ WORDS: dict[Reason, Words] = {
         "The system failed several times in a row, so it is left alone for a while and then tried with one call.",
         _BY_ITSELF,
     ),
+    Reason.RULES_UNREADABLE: Words(
+        "The published rules hold something that this version of coursewire does not know, so nothing is written.",
+        "Install the version that published them on every machine; what waits then goes out by itself.",
+    ),
     Reason.GAVE_UP: Words(
         "The record failed for three days while the system was there; the detail names the last trouble.",
         "Read the tries with `coursewire dead show ID`, mend the cause, and run `coursewire dead replay ID`.",

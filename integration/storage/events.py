@@ -1,6 +1,6 @@
 """Facts, append only, and what they add up to: one row per person and subject."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -50,29 +50,63 @@ FROM fresh f JOIN people p ON p.id = f.person_id
 RETURNING id, person_id, connection, type, passed, origin
 """
 
-# The latest word per person and subject, by business time and never by arrival (rule 6). Courses that replaced one
-# another count as one: the lineage is named by its newest course.
-_STANDINGS = """
+# The facts that decide, each with the subject it counts for. Courses that replaced one another count as one: the
+# lineage is named by its newest course.
+_DECIDING = """
 WITH RECURSIVE lineage AS (
     SELECT id, connection, external_id, external_id AS head, replaced_by FROM courses
     WHERE replaced_by IS NULL
   UNION ALL
     SELECT c.id, c.connection, c.external_id, l.head, c.replaced_by
     FROM courses c JOIN lineage l ON c.replaced_by = l.id
-)
-SELECT DISTINCT ON (e.person_id, e.connection, e.subject_type, subject)
-       e.person_id, e.connection, e.type, e.subject_type, coalesce(l.head, e.subject_id) AS subject,
+), facts AS (
+    SELECT e.person_id, e.connection, e.type, e.subject_type, e.subject_id, coalesce(l.head, e.subject_id) AS subject,
+           e.subject_name, e.passed, e.expires_at, e.occurred_at, e.rank, e.fact_key, e.revision, e.recorded_at
+    FROM events e
+    LEFT JOIN lineage l ON e.subject_type = 'course' AND l.connection = e.connection AND l.external_id = e.subject_id
+    WHERE e.person_id = ANY(%(ids)s::bigint[]) AND e.type = ANY(%(types)s::text[])
+)"""
+
+# The latest word per person and subject, by business time and never by arrival (rule 6): of all facts, or at each
+# moment `told.at` of those that were recorded by then. There is no other place that knows which word is the latest.
+_LATEST = """
+SELECT DISTINCT ON ({at}e.person_id, e.connection, e.subject_type, e.subject)
+       e.person_id, e.connection, e.type, e.subject_type, e.subject,
        e.subject_name, e.passed, e.expires_at, e.occurred_at, e.fact_key,
        CASE WHEN e.subject_type = 'certification' THEN (
            SELECT array_agg(p.product ORDER BY p.occurred_at DESC, p.rank DESC, p.fact_key DESC, p.revision DESC)
            FROM events p
            WHERE p.person_id = e.person_id AND p.connection = e.connection AND p.subject_type = e.subject_type
-             AND p.subject_id = e.subject_id AND p.product IS NOT NULL) END AS products
-FROM events e
-LEFT JOIN lineage l ON e.subject_type = 'course' AND l.connection = e.connection AND l.external_id = e.subject_id
-WHERE e.person_id = ANY(%(ids)s::bigint[]) AND e.type = ANY(%(types)s::text[])
-ORDER BY e.person_id, e.connection, e.subject_type, subject,
+             AND p.subject_id = e.subject_id AND p.product IS NOT NULL{known}) END AS products{moment}
+FROM {facts}
+ORDER BY {at}e.person_id, e.connection, e.subject_type, e.subject,
          e.occurred_at DESC, e.rank DESC, e.fact_key DESC, e.revision DESC
+"""
+
+_STANDINGS = _DECIDING + _LATEST.format(at="", known="", moment="", facts="facts e")
+
+# Only what a moment told something of can stand otherwise since.
+_TOLD = """, told AS (
+    SELECT DISTINCT person_id, connection, subject_type, subject, greatest(recorded_at, %(since)s) AS at FROM facts
+)"""
+_HISTORY = (
+    _DECIDING
+    + _TOLD
+    + _LATEST.format(
+        at="t.at, ",
+        known=" AND p.recorded_at <= t.at",
+        moment=", t.at",
+        facts="told t JOIN facts e USING (person_id, connection, subject_type, subject) WHERE e.recorded_at <= t.at",
+    )
+)
+
+_STIRRED = """
+SELECT e.person_id, min(e.recorded_at) FILTER (WHERE e.recorded_at > %(since)s) AS first_at,
+       bool_and(p.created_at > %(since)s) AS is_new
+FROM events e JOIN people p ON p.id = e.person_id
+WHERE e.person_id = ANY(%(ids)s::bigint[])
+  AND (e.recorded_at > %(since)s OR (e.expires_at > %(since)s AND e.expires_at <= %(until)s))
+GROUP BY e.person_id ORDER BY e.person_id
 """
 
 
@@ -126,6 +160,14 @@ class Standing(NamedTuple):
     products: list[str] | None
 
 
+class Stirred(NamedTuple):
+    """Somebody to whom something happened since a moment: when first, where it was a fact; `is_new`: unknown before."""
+
+    person_id: int
+    first_at: datetime | None
+    is_new: bool
+
+
 def append(db: Connection, facts: Sequence[Fact]) -> list[Appended]:
     """Append and return what is new; the rows of the people it is about must be held by the caller.
 
@@ -144,11 +186,39 @@ def append(db: Connection, facts: Sequence[Fact]) -> list[Appended]:
 
 def standings(db: Connection, ids: Iterable[int]) -> dict[int, list[Standing]]:
     """Return what decides each person's fields."""
-    values = {"ids": sorted(set(ids)), "types": [t.value for t in STANDING_TYPES]}
     found: dict[int, list[Standing]] = {}
-    for row in execute(db, _STANDINGS, values).all():
-        found.setdefault(row.person_id, []).append(Standing(*row))
+    for standing in execute(db, _STANDINGS, _deciding(ids), row=_standing).all():
+        found.setdefault(standing.person_id, []).append(standing)
     return found
+
+
+def stirred(db: Connection, ids: Iterable[int], since: datetime, until: datetime) -> list[Stirred]:
+    """Return to whom of these people something happened: a fact was recorded, or a certification expired."""
+    values = {"ids": sorted(set(ids)), "since": since, "until": until}
+    return [Stirred(*row) for row in execute(db, _STIRRED, values).all()]
+
+
+def history(db: Connection, ids: Iterable[int], since: datetime) -> dict[int, list[tuple[datetime, Standing]]]:
+    """Return how each person's standings came about: (from when on, standing), in the order of time.
+
+    A standing holds until a later one of the same subject. What was recorded before `since` holds from `since` on.
+    """
+    found: dict[int, list[tuple[datetime, Standing]]] = {}
+    for at, standing in execute(db, _HISTORY, {**_deciding(ids), "since": since}, row=_moment).all():
+        found.setdefault(standing.person_id, []).append((at, standing))
+    return found
+
+
+def _deciding(ids: Iterable[int]) -> dict[str, list[Any]]:
+    return {"ids": sorted(set(ids)), "types": [t.value for t in STANDING_TYPES]}
+
+
+def _standing(_: object) -> Callable[[Sequence[Any]], Standing]:
+    return Standing._make
+
+
+def _moment(_: object) -> Callable[[Sequence[Any]], tuple[datetime, Standing]]:
+    return lambda row: (row[-1], Standing._make(row[:-1]))
 
 
 def _row(key: bytes, content: bytes, fact: Fact) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Literal, LiteralString, NamedTuple
 
@@ -41,6 +42,12 @@ _OWNERS: Mapping[Field, LiteralString] = {
 _LINKED = """
 SELECT object_id, connection, external_id, object_type FROM links
 WHERE object_id = ANY(%(ids)s::bigint[]) AND object_type = ANY(%(object_types)s::text[]) AND moved_to IS NULL
+ORDER BY created_at, connection, external_id
+"""
+
+_LINKED_SINCE = """
+SELECT object_id, connection, external_id, created_at FROM links
+WHERE object_id = ANY(%(ids)s::bigint[]) AND object_type = %(object_type)s AND moved_to IS NULL
 ORDER BY created_at, connection, external_id
 """
 
@@ -159,6 +166,14 @@ def linked(db: Connection, ids: Iterable[int], object_types: Sequence[str]) -> d
         return found
     for row in execute(db, _LINKED, {"ids": wanted, "object_types": list(object_types)}).all():
         found.setdefault(row.object_id, []).append((row.connection, row.external_id, row.object_type))
+    return found
+
+
+def linked_since(db: Connection, ids: Iterable[int], object_type: str) -> dict[int, list[tuple[str, str, datetime]]]:
+    """Return (connection, external id, since when) of each person, the oldest link first."""
+    found: dict[int, list[tuple[str, str, datetime]]] = {}
+    for row in execute(db, _LINKED_SINCE, {"ids": sorted(set(ids)), "object_type": object_type}).all():
+        found.setdefault(row.object_id, []).append((row.connection, row.external_id, row.created_at))
     return found
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 import psycopg
-from psycopg.rows import namedtuple_row
+from psycopg.rows import RowFactory, namedtuple_row
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -47,11 +47,16 @@ class Result(psycopg.Cursor[Any]):
         return self.one()[0]
 
 
-def execute(db: Connection, sql: str, values: Mapping[str, Any] | None = None) -> Result:
-    """Run a statement with `%(name)s` parameters. Raises what SQLAlchemy would: DBAPIError and its kinds."""
+def execute(
+    db: Connection, sql: str, values: Mapping[str, Any] | None = None, *, row: RowFactory[Any] = namedtuple_row
+) -> Result:
+    """Run a statement with `%(name)s` parameters; `row` makes its rows.
+
+    Raises what SQLAlchemy would: DBAPIError and its kinds.
+    """
     raw = cast("psycopg.Connection[Any]", db.connection.dbapi_connection)
     try:
-        return cast("Result", raw.cursor(row_factory=namedtuple_row).execute(sql, values))
+        return cast("Result", raw.cursor(row_factory=row).execute(sql, values))
     except psycopg.Error as error:
         if raw.closed:
             with suppress(DBAPIError):  # SQLAlchemy finds out in its own way, and gives up the whole pool

@@ -16,6 +16,8 @@ Kind = Literal["text", "number", "yes or no", "date and time", "day", "list"]
 # Seventeen digits and more are no longer exact in the CRM's floating point, and 10**18 fits the database's bigint.
 _LARGEST = 10**18
 
+_SEQUENCES = (str, list, tuple)
+
 
 class TransformFault(ValueError):
     """A transform that was written wrongly; the text says what is wrong and what to write."""
@@ -60,7 +62,7 @@ def kind_of(value: Value) -> Kind:
 
 def filled(value: Value) -> Value:
     """Return the value, or None where it is empty: the text '' and a list without entries are."""
-    return None if isinstance(value, str | list | tuple) and not value else value
+    return None if not value and isinstance(value, _SEQUENCES) else value
 
 
 def plain(number: float) -> str:

@@ -4,14 +4,19 @@ from collections.abc import Iterator
 from functools import partial
 
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from integration.config import Config, ConnectionConfig, SecretRef
 from integration.connectors import registry
-from integration.errors import ConfigError
+from integration.errors import ConfigError, CoursewireError
+from integration.model.contacts import CONTACT
+from integration.ports import WhatIsWanted
 from integration.security.seal import KeyRing
+from mappings import store
 from tasks.assembly import Assembly, settings
 from tasks.checks import limits, servers
 from tasks.checks.answers import Level, Line, begin
+from tasks.checks.wanted import wanted
 from tasks.saying import count, wrong_settings
 
 
@@ -77,10 +82,20 @@ def _connection(process: Assembly, config: ConnectionConfig) -> list[Line]:
         doctor = registry.doctor(config, process.grants)
     except ConfigError as error:
         return [*lines, Line("failed", config.name, str(error), "Correct the connections file.")]
-    for finding in doctor.check() if doctor else ():
+    for finding in doctor.check(_wanted(process, config)) if doctor else ():
         level: Level = "ok" if finding.ok else "failed"
         lines.append(Line(level, config.name, finding.what, finding.advice))
     return lines
+
+
+def _wanted(process: Assembly, config: ConnectionConfig) -> WhatIsWanted | None:
+    """Return what the published rules write there; None where they cannot be read, which the database's lines say."""
+    try:
+        with process.engine.begin() as db:
+            rules = store.active(db).field_rules(config.name, config.system, CONTACT)
+    except (ConfigError, CoursewireError, LookupError, SQLAlchemyError):
+        return None
+    return lambda known: wanted(rules, known).wanted
 
 
 def _secrets(config: ConnectionConfig) -> dict[str, str]:

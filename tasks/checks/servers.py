@@ -69,6 +69,9 @@ def _schema(db: Connection) -> Line:
 def _rules(db: Connection) -> Line:
     try:
         return Line("ok", "rules", f"rule set {store.active(db).id} is published")
+    except CoursewireError as error:
+        known = words(error.reason)
+        return Line("failed", "rules", error.detail, known.next if known else "")
     except LookupError:
         return Line("failed", "rules", "no rule set is published", "Run `coursewire migrate`.")
 

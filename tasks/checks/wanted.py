@@ -1,12 +1,13 @@
 """Which properties of a system's contacts the published rules write, as far as they can be named now."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from integration.ports import Wanted
-from mappings.canonical import LOOKED_UP_BY
-from mappings.rules import FieldRules
+from mappings.canonical import CANONICAL, LOOKED_UP_BY
+from mappings.rules import FieldRule, FieldRules
+from mappings.transforms import outcomes
 
 KEY = "{key}"
 
@@ -18,26 +19,40 @@ class Named(NamedTuple):
     patterns: tuple[str, ...]
 
 
-def wanted(rules: FieldRules, refused: Iterable[str], look_up: Iterable[str] = ()) -> Named:
-    """Return what `rules` write; where a name holds `{key}`, those of it that the system has `refused` already.
+def wanted(rules: FieldRules, seen: Iterable[str], look_up: Iterable[str] = ()) -> Named:
+    """Return what `rules` write; where a name holds `{key}`, those that were `seen` in the system or refused by it.
 
-    A refused name that fits several patterns belongs to the one with the most letters of its own. What the CRM owns is
-    not ours to make, nor is an enumeration, whose options only the customer knows. `look_up` are the fields that
-    contacts are found by: their properties hold unique values.
+    What the CRM owns is not ours. `look_up` are the fields that contacts are found by: their properties hold unique
+    values.
     """
     unique = {LOOKED_UP_BY, *look_up} - {"email"}  # which the CRM has already, whatever else is filled from it
     ours = [rule for rule in rules if rule.owner == "lms"]
-    whole = {
-        rule.property: Wanted(rule.property, rule.type, unique=rule.source in unique)
-        for rule in ours
-        if KEY not in rule.property and rule.type != "enumeration"
-    }
-    open_ones = sorted((rule for rule in ours if KEY in rule.property), key=lambda rule: -len(rule.property))
-    for name in sorted(set(refused) - whole.keys()):
-        place = next((one for one in open_ones if _fits(one.property, name)), None)
-        if place and place.type != "enumeration":
-            whole[name] = Wanted(name, place.type)
+    whole = {rule.property: _wanted(rule, rule.property, unique) for rule in ours if KEY not in rule.property}
+    open_ones = [rule for rule in ours if KEY in rule.property]
+    for name in sorted(set(seen) - whole.keys()):
+        rule = filling(open_ones, name)
+        if rule:
+            whole[name] = _wanted(rule, name, unique)
     return Named(tuple(whole.values()), tuple(sorted({one.property for one in open_ones})))
+
+
+def filling(rules: FieldRules, name: str) -> FieldRule | None:
+    """Return the rule that fills a property: its own, else of the patterns that fit the one with the most letters."""
+    fitting = [rule for rule in rules if name == rule.property or (KEY in rule.property and _fits(rule.property, name))]
+    return max(fitting, key=lambda rule: (name == rule.property, len(rule.property)), default=None)
+
+
+def _wanted(rule: FieldRule, name: str, unique: Collection[str]) -> Wanted:
+    values = outcomes(rule.transform)
+    if not rule.transform and CANONICAL[rule.source].type == "bool":
+        values = frozenset(("true", "false"))
+    return Wanted(
+        name,
+        rule.type,
+        unique=rule.source in unique and KEY not in rule.property,
+        values=values if rule.type == "enumeration" else None,
+        is_list=rule.rule == "append",
+    )
 
 
 def _fits(pattern: str, name: str) -> bool:

@@ -11,15 +11,16 @@ from integration.config import Config
 from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.storage import audit
-from mappings import export, loader, store
-from mappings.canonical import CANONICAL
-from mappings.diff import Change, diff, said
-from mappings.identity import IdentityChange, Side, differences, spoken
-from mappings.identity import said as said_of
+from mappings import loader, store
+from mappings.diff import Change, diff
+from mappings.identity import IdentityChange, Side, differences
 from mappings.rules import RuleSet, Scope
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
+from tasks.commands import rehearsing, rules_shown
 from tasks.commands.options import AsJson, Yes
+from tasks.commands.rehearsing import Replayed
+from tasks.commands.rules_shown import active, entry, numbered
 from tasks.effect import Effect, effects
 from tasks.identity_effect import IdentityEffect, identity_effects, tell_identity
 from tasks.portal import Judgement, judgements
@@ -37,6 +38,19 @@ Folder = Annotated[
         metavar="[DIR]", help="The folder with the rule files; without it, `rules:` of the connections file."
     ),
 ]
+Replay = Annotated[
+    str | None,
+    typer.Option(
+        "--replay",
+        metavar="SPAN",
+        help="Also run what was recorded in this time (12h, 30d, 2w) through both rule sets; "
+        "exits with 1 where a write would differ.",
+        callback=rehearsing.time_span,
+    ),
+]
+Reveal = Annotated[
+    bool, typer.Option("--reveal", help="Show the values of --replay's examples; whose is written to the audit log.")
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the connected systems for their properties.")]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Say why, for the history.")]
 
@@ -50,6 +64,7 @@ class Planned(NamedTuple):
     effects: list[Effect]
     identity: list[IdentityChange]
     matching: list[IdentityEffect]
+    replayed: Replayed | None = None
 
     @property
     def number(self) -> int:
@@ -58,20 +73,37 @@ class Planned(NamedTuple):
 
 
 @app.command("plan")
-def plan(folder: Folder = None, *, offline: Offline = False, as_json: AsJson = False) -> None:
+def plan(
+    folder: Folder = None,
+    *,
+    replay: Replay = None,
+    reveal: Reveal = False,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
     """Show what publishing these rules would change, for how many people, and the calls that costs; changes nothing."""
+    if reveal and not replay:
+        raise typer.BadParameter("--reveal shows the values of --replay's examples; add --replay 30d.")
     quiet()
     with sentences():
         process = this_process()
         new = _load(process, folder)
-        planned = _plan(process, lambda _: new)
+        planned = _plan(process, lambda _: new, replay, reveal=reveal)
         said = [] if offline else list(judgements(process, new))
+        if planned.replayed and reveal:
+            rehearsing.note(process, planned.replayed)
+    replayed = planned.replayed
     if as_json:
         listed = [_for_programs(one) for one in planned.changes]
-        matching = {"identity": planned.identity, "identity_effects": planned.matching}
-        say_json({"against": planned.old.id, "changes": listed, "effects": planned.effects, "portals": said} | matching)
-        return
-    _tell(planned, said)
+        answer = {"against": planned.old.id, "changes": listed, "effects": planned.effects, "portals": said}
+        answer |= {"identity": planned.identity, "identity_effects": planned.matching}
+        say_json(answer | ({"replay": replayed} if replayed else {}))
+    else:
+        _tell(planned, said)
+        if replayed:
+            rehearsing.tell(replayed)
+    if replayed and replayed.differs:
+        raise typer.Exit(1)
 
 
 @app.command("publish")
@@ -106,98 +138,6 @@ def rollback(
         _publish(process, planned, comment or f"back to rule set {back_to}", f"Go back to rule set {back_to}?", yes=yes)
 
 
-@app.command("export")
-def export_rules(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write the files to; made where needed.")],
-    number: Annotated[int | None, typer.Option("--number", help="Export this rule set instead.", min=1)] = None,
-    *,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
-) -> None:
-    """Write the published rules as YAML, to edit and to keep under version control."""
-    quiet()
-    with sentences():
-        with this_process().engine.begin() as db:
-            rules = _numbered(db, number) if number else _active(db)
-        written = export.write(rules, folder, force=force)
-    for path in written:
-        say(f"{path}")
-    say(f"Rule set {rules.id}. Edit the files, then `coursewire rules plan {folder}`.")
-
-
-@app.command("history")
-def history(
-    limit: Annotated[int, typer.Option(help="Show at most this many.", min=1, max=10_000)] = 20,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """List what was published: when, by whom, and why."""
-    quiet()
-    with sentences(), this_process().engine.begin() as db:
-        found = store.history(db, limit=limit)
-    if as_json:
-        say_json({"rule_sets": found})
-        return
-    rows = [
-        (
-            v.id,
-            v.status,
-            v.published_at,
-            v.rolled_out_at or ("on its way" if v.status == "published" else "superseded"),
-            v.author,
-            v.comment,
-        )
-        for v in found
-    ]
-    say_table(["rule set", "status", "published (UTC)", "rolled out (UTC)", "by", "why"], rows)
-
-
-@app.command("explain")
-def explain(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[FIELD]", help="A property, a field, or a connection (its identity); else all rules."),
-    ] = None,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Say how a property is filled: from what, changed how, and who owns it."""
-    quiet()
-    with sentences(), this_process().engine.begin() as db:
-        rules = _active(db)
-    found = [
-        (scope, object_type, rule)
-        for scope, object_type, rule in rules.each()
-        if name in (None, rule.name, rule.source, rule.property) or _is_instance(rule.property, name or "")
-    ]
-    matching = {one: p for one, p in rules.identity.items() if name in (None, one, *spoken(p)) and spoken(p)}
-    if as_json:
-        say_json({"rule_set": rules.id, "rules": [_entry(*one) for one in found], "identity": matching})
-        return
-    if not found and not matching:
-        raise no(f"No rule fills or uses {name}. `coursewire rules explain` lists them all.")
-    rows = [
-        (
-            str(scope),
-            f"{object_type}.{rule.property}",
-            rule.source,
-            said(rule, "transform"),
-            rule.owner,
-            rule.rule,
-            "yes" if rule.required else None,
-        )
-        for scope, object_type, rule in found
-    ]
-    if rows:
-        say_table(["for", "property", "from", "changed by", "owner", "written", "required"], rows)
-    identity = [(c, key, said_of(getattr(p, key))) for c, p in sorted(matching.items()) for key in spoken(p)]
-    if identity:
-        say()
-        say_table(["connection", "identity rule", "is"], identity)
-    if name and len({rule.source for _, _, rule in found}) == 1:
-        say(f"{found[0][2].source}: {CANONICAL[found[0][2].source].meaning}")
-    say(f"Rule set {rules.id}.")
-
-
 def _load(process: Assembly, folder: Path | None) -> RuleSet:
     chosen = folder or process.config.rules
     if chosen is None:
@@ -230,31 +170,19 @@ def unknown(config: Config, scope: Scope) -> str | None:
     return None
 
 
-def _active(db: Connection) -> RuleSet:
-    try:
-        return store.active(db)
-    except LookupError as missing:
-        raise ConfigError(str(missing)) from None
-
-
-def _numbered(db: Connection, number: int) -> RuleSet:
-    try:
-        return store.version(db, number)
-    except LookupError as missing:
-        raise no(f"{missing}.") from None
-
-
 def _earlier(db: Connection, number: int | None) -> RuleSet:
     wanted = number or store.before(db)
     if wanted is None:
         raise no("There is no rule set before this one.")
-    return _numbered(db, wanted)
+    return numbered(db, wanted)
 
 
-def _plan(process: Assembly, choose: Callable[[Connection], RuleSet]) -> Planned:
+def _plan(
+    process: Assembly, choose: Callable[[Connection], RuleSet], back: str | None = None, *, reveal: bool = False
+) -> Planned:
     """Return what publishing the rules chosen would change, all of it as of one moment."""
     with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
-        old, new = _active(db), choose(db)
+        old, new = active(db), choose(db)
         return Planned(
             old,
             new,
@@ -262,6 +190,7 @@ def _plan(process: Assembly, choose: Callable[[Connection], RuleSet]) -> Planned
             list(effects(db, process.config, process.ring, old, new)),
             differences(old.identity, new.identity),
             list(identity_effects(db, process.config, process.ring, old, new)),
+            rehearsing.replay(db, process, old, new, back, reveal=reveal) if back else None,
         )
 
 
@@ -318,14 +247,10 @@ def _tell_changes(changes: list[Change], found: list[Effect]) -> None:
         say("\nNobody's properties change.")
 
 
-def _is_instance(template: str, name: str) -> bool:
-    start, key, end = template.partition("{key}")
-    return bool(key) and name.startswith(start) and name.endswith(end) and len(name) > len(start + end)
-
-
-def _entry(scope: Scope, object_type: str, rule: object) -> dict[str, object]:
-    return {"for": str(scope), "object": object_type, "rule": rule}
-
-
 def _for_programs(change: Change) -> dict[str, object]:
-    return {"kind": change.kind, **_entry(change.scope, change.object_type, change.rule), "parts": change.parts}
+    return {"kind": change.kind, **entry(change.scope, change.object_type, change.rule), "parts": change.parts}
+
+
+app.command("export")(rules_shown.export_rules)
+app.command("history")(rules_shown.history)
+app.command("explain")(rules_shown.explain)

@@ -1,7 +1,7 @@
 """HubSpot's promises and whims, answer by answer: who was written, who failed and why, and what is only a pause."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from integration.connectors.client import CallRecord
 from integration.connectors.crm import hubspot_event_definitions as event_definitions
 from integration.connectors.crm.hubspot import HubSpot
 from integration.connectors.crm.hubspot_batches import Batch
-from integration.connectors.crm.hubspot_check import DEFAULT_PROPERTIES
+from integration.connectors.crm.hubspot_definitions import types
 from integration.connectors.crm.hubspot_errors import problem, problems
 from integration.connectors.crm.hubspot_paths import PATHS
 from integration.errors import (
@@ -30,6 +30,10 @@ from integration.errors import (
     UnknownOutcome,
 )
 from integration.model.contacts import ContactWrite, Failed, RemoteContact, Written
+from integration.ports import Wanted
+from mappings import store
+from tasks.checks.wanted import wanted
+from tests.defaults import DEFAULTS
 
 SHARED = Path(__file__).parents[3] / "shared/contracts/hubspot"
 HOST = "https://crm.test"
@@ -708,12 +712,17 @@ def test_shared_examples(http: responses.RequestsMock, crm: HubSpot) -> None:
 
 # --- check
 
+RULES = store.defaults().field_rules("crm", "hubspot", "contact")
+
+
+def ours(known: Iterable[str]) -> Sequence[Wanted]:
+    """Return what the rules of the first start write, in an account that has these properties."""
+    return wanted(RULES, known).wanted
+
 
 def definitions(**changed: dict[str, Any]) -> dict[str, Any]:
     """The property list of an account in which all is well but for `changed`."""
-    listed: dict[str, dict[str, Any]] = {
-        name: {"name": name, "type": types[0]} for name, types in DEFAULT_PROPERTIES.items()
-    }
+    listed: dict[str, dict[str, Any]] = {one.name: {"name": one.name, "type": types(one)[0]} for one in DEFAULTS}
     listed["lms_user_id"]["hasUniqueValue"] = True
     listed["email"] = {"name": "email", "type": "string"}
     listed["certified_crm"] = {"name": "certified_crm", "type": "bool"}
@@ -727,7 +736,7 @@ def test_check_of_a_good_account(http: responses.RequestsMock, crm: HubSpot) -> 
     http.get(PROPERTIES, json=definitions())
     http.post(READ, json=answer(errors=[error("x", "OBJECT_NOT_FOUND", ids=["1", "2"])]), status=207)
     http.post(UPDATE, json=error("inputs must not be empty"), status=400)
-    findings = crm.check()
+    findings = crm.check(ours)
     assert [one for one in findings if not one.ok] == []
     assert {call.request.url for call in http.calls} == {PROPERTIES, READ, UPDATE}
     assert [call.request.body for call in http.calls if call.request.url == UPDATE] == [b'{"inputs":[]}']
@@ -737,7 +746,7 @@ def test_check_of_a_good_account(http: responses.RequestsMock, crm: HubSpot) -> 
     ("changed", "words"),
     [
         ({"lms_source": {"type": None}}, "lms_source does not exist and will not be written"),
-        ({"lms_source": {"archived": True}}, "lms_source does not exist and will not be written"),
+        ({"lms_source": {"archived": True}}, "lms_source is archived and will not be written"),
         ({"courses_completed_count": {"type": "string"}}, "courses_completed_count is string, not number"),
         ({"lms_source": {"modificationMetadata": {"readOnlyValue": True}}}, "lms_source is read-only"),
         ({"lms_source": {"calculated": True}}, "lms_source is read-only"),
@@ -752,7 +761,7 @@ def test_check_names_what_will_not_be_written(
     """A missing, mistyped or read-only property is named, with what to do about it."""
     http.get(PROPERTIES, json=definitions(**changed))
     http.post(READ, json=answer())
-    (bad,) = [one for one in crm.check() if not one.ok]
+    (bad,) = [one for one in crm.check(ours) if not one.ok]
     assert words in bad.what
     assert bad.advice
 
@@ -788,7 +797,7 @@ def test_check_names_a_missing_permission(
     if "event-definitions" not in where:
         http.get(f"{EVENTS}/event-definitions", json={"results": defined()})
     http.add("GET" if where == PROPERTIES or "definitions" in where else "POST", where, json=lacks(scope), status=403)
-    (bad,) = [one for one in connector(activity="custom_event").check() if not one.ok]
+    (bad,) = [one for one in connector(activity="custom_event").check(ours) if not one.ok]
     assert f"the token lacks {scope}: " in bad.what
     assert without in bad.what
     assert scope in bad.advice
@@ -799,17 +808,17 @@ def test_check_of_the_role_property(http: responses.RequestsMock, monkeypatch: p
     monkeypatch.setenv("TEST_HUBSPOT_TOKEN", "t")
     http.get(PROPERTIES, json=definitions())
     http.post(READ, json=answer())
-    (bad,) = [one for one in connector(role_property="job_rol").check() if not one.ok]
+    (bad,) = [one for one in connector(role_property="job_rol").check(ours) if not one.ok]
     assert "job_rol" in bad.what
 
 
 def test_check_never_raises(http: responses.RequestsMock, crm: HubSpot) -> None:
     """Refusals, silence and nonsense are findings, each with advice."""
-    assert "cannot be reached" in crm.check()[0].what
+    assert "cannot be reached" in crm.check(ours)[0].what
     for status, body in ((401, None), (403, {"category": "MISSING_SCOPES"}), (500, None), (200, []), (200, {})):
         http.get(PROPERTIES, json=body, status=status)
         http.post(READ, json=body, status=status)
-        findings = crm.check()
+        findings = crm.check(ours)
         assert findings[0].ok
         assert any(not one.ok and one.advice for one in findings)
         http.reset()

@@ -12,12 +12,13 @@ import pytest
 import responses
 
 from integration.config import ConnectionConfig
-from integration.connectors.crm.hubspot_definitions import DEFAULTS, definition, differences, label
+from integration.connectors.crm.hubspot_definitions import definition, differences, label
 from integration.connectors.crm.hubspot_paths import Version
 from integration.connectors.crm.hubspot_setup import Setup
 from integration.ports import Step, Taken, Wanted
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
+from tests.defaults import DEFAULTS
 
 VERSIONS: tuple[Version, ...] = ("2026-09", "2026-03", "legacy")
 WANTED = (*DEFAULTS, Wanted("certified_alpha", "bool"), Wanted("certified_alpha_until", "date"))
@@ -275,7 +276,7 @@ def test_a_taken_name_that_cannot_be_read_is_not_called_archived(http: responses
     """A fault between the 409 and the look at what is there says nothing about that, and the advice is to run again."""
     http.post(LISTED, status=409, json={})
     http.get(f"{LISTED}/lms_source", status=500)
-    (taken,) = setup().install([Step("lms_source (string)", DEFAULTS[0])])
+    (taken,) = setup().install([Step("lms_source (string)", Wanted("lms_source", "string"))])
     assert taken.finding.what == "lms_source (string) was not created"
     assert "--apply` again" in taken.finding.advice
 
@@ -341,3 +342,53 @@ def test_labels_are_for_people() -> None:
     assert label("lms_user_id") == "LMS user ID"
     assert label("certified_alpha_until") == "Certified alpha until"
     assert label("lms_last_synced_at") == "LMS last synced at"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["Bronze", "Gold"], None),
+        (["Bronze", "Silver", "Gold"], None),
+        (["Bronze"], "has not the option Gold: a contact that gets it will be refused"),
+        (["bronze", "gold"], "has not the option Bronze, Gold"),
+        ([], None),  # not said
+    ],
+)
+def test_options_are_compared_with_what_the_rules_can_give(options: list[str], said: str | None) -> None:
+    """To the letter, as HubSpot does; more options than are used are fine."""
+    level = Wanted("level", "enumeration", values=frozenset(("Bronze", "Gold")))
+    listed = [{"value": one, "label": one} for one in options]
+    found = {"name": "level", "type": "enumeration", "fieldType": "select", "options": listed}
+    wrong = [one for one in differences(level, found) if not one.ok]
+    assert [said in one.what for one in wrong if said] == ([True] if said else [])
+    assert len(wrong) == bool(said)
+    assert {one.about for one in wrong} <= {"level"}
+
+
+def test_a_list_of_options_takes_what_is_appended() -> None:
+    """A checkbox holds several values, and is no form for one."""
+    form = {"name": "levels", "type": "enumeration", "fieldType": "checkbox"}
+    assert [*differences(Wanted("levels", "enumeration", is_list=True), form)] != [
+        *differences(Wanted("levels", "enumeration"), form)
+    ]
+    assert all(one.ok for one in differences(Wanted("levels", "enumeration", is_list=True), form))
+
+
+def test_a_choice_that_is_missing_is_for_the_customer_to_make(http: responses.RequestsMock) -> None:
+    """Named with the options it needs, and never created."""
+    http.get(LISTED, json={"results": [{"name": "email", "type": "string"}]})
+    plan = setup().plan([Wanted("level", "enumeration", values=frozenset(("Gold", "Bronze")))])
+    assert plan.steps == ()
+    [finding] = plan.findings
+    assert finding.what == "the contact property level does not exist and will not be written"
+    assert "as a dropdown with the options Bronze, Gold" in finding.advice
+
+
+def test_what_is_archived_and_listed_is_not_created(http: responses.RequestsMock) -> None:
+    """Its name is taken; only a person can restore it."""
+    http.get(LISTED, json={"results": [{"name": "email"}, {"name": "x", "type": "string", "archived": True}]})
+    plan = setup().plan([Wanted("x", "string")])
+    assert (plan.steps, [one.what for one in plan.findings]) == (
+        (),
+        ["the contact property x is archived and will not be written"],
+    )

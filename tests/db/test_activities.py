@@ -500,7 +500,6 @@ def test_each_try_is_kept_and_each_write_audited(make: Make) -> None:
     place = make("note")
     place.tell(event())
     place.work()
-    (note,) = place.shown()
     assert rows(
         place.engine, "SELECT subject_type, outcome, remote_id FROM attempts WHERE operation = 'activity.write'"
     )

@@ -234,3 +234,39 @@ def test_a_plan_counts_whom_a_looser_rule_takes_over(
         new = with_rules(db, named("firstname", "first"), without=("first_name",))
         (found,) = effects(db, Config.model_validate(CONFIG), keyring, store.active(db), new)
     assert found.changed == 7
+
+
+@pytest.mark.parametrize(
+    "future",
+    [
+        "transform = '[\"from_the_future\"]'",
+        'transform = \'[{"truncate": {"to": 5}}]\'',
+        "source = 'shoe_size'",
+        "type = 'money'",
+    ],
+)
+def test_rules_of_a_newer_version_stop_the_connection_and_end_nobody(
+    engine: Engine, ada: None, make: Make, crm: HubSpotSandbox, future: str
+) -> None:
+    """After a downgrade everybody stays due as they were, with the reason; the right version goes on by itself."""
+    with engine.begin() as db:
+        place = "FROM field_maps WHERE field = 'courses_completed_count'"
+        before = db.exec_driver_sql(f"SELECT source, type, transform::text {place}").one()
+        db.exec_driver_sql(f"UPDATE field_maps SET {future} WHERE field = 'courses_completed_count'")  # noqa: S608
+    store._kept.clear()
+    flusher, calls = make(), crm.stats()["total"]
+    flusher.flush()
+    assert set(rows(engine, "SELECT status, reason, attempts FROM sync_state")) == {("due", "rules_unreadable", 0)}
+    assert rows(engine, "SELECT status, reason, paused_until > now() FROM connections WHERE name = 'crm'") == [
+        ("active", "rules_unreadable", True)
+    ]
+    assert crm.stats()["total"] == calls
+    with engine.begin() as db:
+        db.exec_driver_sql(
+            "UPDATE field_maps SET source = %s, type = %s, transform = %s::jsonb"
+            " WHERE field = 'courses_completed_count'",
+            tuple(before),
+        )
+        db.exec_driver_sql("UPDATE connections SET paused_until = now() - interval '1 s'")
+    flusher.flush()
+    assert set(rows(engine, "SELECT status FROM sync_state")) == {("in_step",)}

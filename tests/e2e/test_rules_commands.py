@@ -47,6 +47,15 @@ def test_what_was_exported_changes_nothing(cli: Cli, rules: Path) -> None:
     assert cli("rules", "export", str(rules), "--force").exit_code == 0
 
 
+def test_files_of_rules_that_are_gone_are_named(cli: Cli, rules: Path) -> None:
+    """They would be published again with the next plan; whether they are old or new work only a person can say."""
+    own = rules / "connection-crm.yaml"
+    own.write_text("connection: crm\ncontact:\n  email: {property: work_email, type: string}\n")
+    done = cli("rules", "export", str(rules), "--force")
+    assert f"{own}: left as it is; it is no part of rule set 1" in done.stdout.replace("\n", " ")
+    assert own.exists()
+
+
 def test_a_rule_is_planned_published_and_taken_back(
     cli: Cli, rules: Path, take: Take, engine: Engine, portal: HubSpotSandbox
 ) -> None:
@@ -81,6 +90,33 @@ def test_a_rule_is_planned_published_and_taken_back(
     assert [action for _, action in audited(engine)] == ["rules.publish"] * 2
 
 
+def test_a_replay_says_which_writes_would_differ(cli: Cli, rules: Path, take: Take, engine: Engine) -> None:
+    """By number and not by name, unless somebody wants to see, which is on record; the exit code is for CI."""
+    take([event(email=ADA[0], name=ADA[1])])
+    same = cli("rules", "plan", str(rules), "--replay", "30d", "--offline")
+    assert (same.exit_code, "No write would differ." in same.stdout) == (0, True), same.output
+    add(rules, FIRST_NAME % "")
+    [(person,)] = rows(engine, "SELECT id FROM people")
+    told = cli("rules", "plan", str(rules), "--replay", "30d", "--offline")
+    assert told.exit_code == 1
+    assert "Replayed: what was recorded from 20" in told.stdout
+    assert f"#{person}" in told.stdout
+    assert "contacts written: 1 published, 1 proposed" in told.stdout
+    assert "Ada" not in told.stdout
+    assert audited(engine) == []
+    shown = cli("rules", "plan", str(rules), "--replay", "2w", "--offline", "--reveal")
+    assert f"firstname, person #{person}" in shown.stdout
+    assert "(not written) -> Ada" in shown.stdout
+    assert [action for _, action in audited(engine)] == ["person.read"]
+    answer = cli("rules", "plan", str(rules), "--replay", "12h", "--offline", "--json")
+    assert answer.exit_code == 1
+    [found] = json.loads(answer.stdout)["replay"]["connections"]
+    assert found["properties"]["firstname"]["differ"] == 1
+    assert found["properties"]["firstname"]["examples"][0]["becomes"] is None
+    assert cli("rules", "plan", str(rules), "--replay", "soon").exit_code == 2
+    assert cli("rules", "plan", str(rules), "--reveal").exit_code == 2
+
+
 def test_the_portal_is_asked_before_anything_is_published(cli: Cli, rules: Path, portal: HubSpotSandbox) -> None:
     """What is missing there, and what has another type, is said; without asking when nobody wants it."""
     add(rules, "  first: {from: full_name, property: no_such_one, type: string}\n")
@@ -91,6 +127,31 @@ def test_the_portal_is_asked_before_anything_is_published(cli: Cli, rules: Path,
     assert "the contact property hs_object_id is read-only" in told
     assert "the contact property company is string, not date" in told
     assert "no_such_one (string) is missing" not in cli("rules", "plan", str(rules), "--offline").stdout
+
+
+def test_each_fault_of_the_portal_stands_with_its_file_and_line(cli: Cli, rules: Path, portal: HubSpotSandbox) -> None:
+    """Also an option that a lookup gives and the portal has not, and a choice that is missing."""
+    file = rules / "hubspot.yaml"
+    first = len(file.read_text().splitlines()) + 1
+    add(rules, "  a: {from: full_name, property: no_such_one, type: string}\n")
+    add(rules, "  b: {from: courses_completed_count, property: hs_object_id, type: number}\n")
+    add(rules, "  c: {from: recent_course_completion_date, property: company, type: date}\n")
+    stages = "{from: last_course_completed, property: %s, type: enumeration, transform: {lookup: {A: lead, B: won}}}\n"
+    add(rules, "  d: " + stages % "lifecyclestage")
+    add(rules, "  e: " + stages % "no_such_choice")
+    told = cli("rules", "plan", str(rules)).stdout
+    for line, said in enumerate(
+        (
+            "no_such_one (string) is missing",
+            "the contact property hs_object_id is read-only",
+            "the contact property company is string, not date",
+            "the contact property lifecyclestage has not the option won",
+            "the contact property no_such_choice does not exist and will not be written: create it in HubSpot",
+        ),
+        first,
+    ):
+        assert f"{file}:{line}: {said}" in told, told
+    assert "options lead, won" in told
 
 
 def test_a_mistake_publishes_nothing(cli: Cli, rules: Path, engine: Engine) -> None:

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine
 
-from integration.connectors.crm.hubspot_definitions import DEFAULTS
 from integration.errors import Reason
 from integration.storage import quarantine
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
+from tests.defaults import DEFAULTS
 from tests.e2e.conftest import Run, audited
 from tests.processes import until
 

@@ -19,7 +19,6 @@ RULE = st.sampled_from(["only_if_blank", "never_clear", "max", "min", "append"])
         ("never_clear", "a", "b", "a"),
         ("max", "10", "9", "10"),
         ("max", "9", "10.0", None),
-        ("max", "2026-11-22", "2026-03-01", "2026-11-22"),
         ("max", "", "3", None),
         ("min", "9", "10", "9"),
         ("min", "9", "", "9"),
@@ -32,6 +31,34 @@ def test_each_rule(rule: str, ours: str, theirs: str, becomes: str | None) -> No
     """What is written, or nothing."""
     expected = {} if becomes is None else {"x": becomes}
     assert changes({"x": ours}, {"x": theirs}, {"x": rule}) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "ours", "theirs", "becomes"),
+    [
+        ("max", "date", "2026-11-22", "2026-03-01", "2026-11-22"),
+        ("max", "date", "1795305600000", "2026-11-22", None),  # that day's midnight
+        ("max", "date", "1795392000000", "2026-11-22", "1795392000000"),
+        ("min", "date", "2026-11-22", "1795392000000", "2026-11-22"),
+        ("max", "datetime", "1795336200000", "2026-11-22T08:30:00Z", None),
+        ("max", "datetime", "2026-11-22T08:30:00.000Z", "2026-11-22T09:30:00+01:00", None),
+        ("max", "datetime", "2026-11-22T08:30:00.001Z", "2026-11-22T08:30:00Z", "2026-11-22T08:30:00.001Z"),
+        ("min", "datetime", "999999999999", "2026-11-22T08:30:00Z", "999999999999"),  # as texts it is the greater one
+        ("always", "datetime", "1795336200000", "2026-11-22T08:30:00.000Z", None),
+        ("always", "date", "1795305600000", "2026-11-22", None),
+        ("always", "date", "", "2026-11-22", ""),
+        ("always", "date", "soon", "2026-11-22", "soon"),
+        ("always", "", "1795305600000", "2026-11-22", "1795305600000"),
+        ("max", "date", "soon", "2026-11-22", None),
+    ],
+)
+def test_days_and_moments_are_compared_as_such(
+    rule: str, kind: str, ours: str, theirs: str, becomes: str | None
+) -> None:
+    """In milliseconds or as ISO 8601, with and without a fraction: the same moment is no change."""
+    rules = {} if rule == "always" else {"x": rule}
+    found = changes({"x": ours}, {"x": theirs}, rules, {"x": kind} if kind else {})
+    assert found == ({} if becomes is None else {"x": becomes})
 
 
 @given(rule=RULE, ours=TEXT, theirs=TEXT)

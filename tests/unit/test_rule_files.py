@@ -127,6 +127,26 @@ WRONG = [
         4,
         "write text in quotes",
     ),
+    (
+        "aliases of aliases",
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)
+        ),
+        6,
+        "write it without aliases",
+    ),
+    (
+        "merges of merges",
+        "a: &a {k0: 1}\n"
+        + "".join(
+            f"{b}: &{b} {{k{n}: 1, <<: [{', '.join([f'*{a}'] * 10)}]}}\n"
+            for n, (a, b) in enumerate(zip("abcdefghij", "bcdefghijk", strict=True))
+        ),
+        6,
+        "write it without aliases",
+    ),
+    ("an alias of itself", "system: &a [hubspot, *a]\n", 1, "write it without aliases"),
     ("a system without a name", "system: ''\ncontact: {}\n", 1, "system"),
     (
         "a rule without a proper name",
@@ -153,6 +173,14 @@ def test_a_mistake_is_said_with_its_line(tmp_path: Path, text: str, line: int, s
     assert sentence.startswith(f"{file}:{line}: "), sentence
     assert said in sentence
     assert "pydantic" not in sentence
+
+
+def test_few_aliases_are_fine(tmp_path: Path) -> None:
+    """What several rules share may be said once."""
+    shared = "  a: &a {from: email, property: a, type: string, rule: never_clear}\n  b: {<<: *a, property: b}\n"
+    (tmp_path / "a.yaml").write_text(HEAD + shared)
+    rules = loader.load(tmp_path, is_known).field_rules("crm", "hubspot", "contact")
+    assert {(rule.property, rule.rule) for rule in rules} == {("a", "never_clear"), ("b", "never_clear")}
 
 
 def test_all_mistakes_of_all_files_are_said_at_once(tmp_path: Path) -> None:

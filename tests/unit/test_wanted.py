@@ -1,17 +1,27 @@
 """Which properties set-up asks for: those the rules name, and of patterns those that were refused already."""
 
-from integration.connectors.crm.hubspot_definitions import DEFAULTS
+import pytest
+
 from integration.ports import Wanted
-from mappings import store
+from mappings import store, transforms
 from mappings.rules import FieldRule
-from tasks.checks.wanted import wanted
+from tasks.checks.wanted import filling, wanted
+from tests.defaults import DEFAULTS
 
 RULES = store.defaults().field_rules("crm", "hubspot", "contact")
 
 
-def test_the_defaults_of_check_are_those_of_the_rules() -> None:
-    """What `check` looks for is what the default rules write, with the same forms."""
-    assert {*wanted(RULES, ()).wanted} == {*DEFAULTS}
+def test_what_the_first_rules_write() -> None:
+    """Their names and forms, which docs/hubspot.md lists."""
+    assert {(one.name, one.kind, one.unique) for one in DEFAULTS} == {
+        ("lms_source", "string", False),
+        ("lms_user_id", "string", True),
+        ("last_course_completed", "string", False),
+        ("courses_completed_count", "number", False),
+        ("recent_course_completion_date", "date", False),
+        ("lms_sync_status", "string", False),
+        ("lms_last_synced_at", "datetime", False),
+    }
 
 
 def test_only_what_contacts_are_looked_up_by_is_unique() -> None:
@@ -40,8 +50,42 @@ def test_patterns_are_said_and_filled_by_what_was_refused() -> None:
     }
 
 
-def test_what_the_crm_owns_is_not_made() -> None:
-    """Nor a list of options, which only the customer knows."""
+def test_what_the_crm_owns_is_not_wanted() -> None:
+    """Whatever it has refused."""
     theirs = FieldRule("a", "email", "their_mail", "string", owner="crm")
-    level = FieldRule("b", "last_course_completed", "level", "enumeration")
-    assert wanted([theirs, level], ["their_mail", "level"]).wanted == ()
+    assert wanted([theirs], ["their_mail"]).wanted == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "chain", "values"),
+    [
+        ("last_course_completed", [{"lookup": {"a": "Bronze", "b": "Gold"}}], {"Bronze", "Gold"}),
+        ("last_course_completed", [{"lookup": {"a": "Bronze"}}, "upper"], {"BRONZE"}),
+        ("last_course_completed", [{"lookup": {"a": "Bronze"}}, {"default": "None yet"}], {"Bronze", "None yet"}),
+        ("certified", [], {"true", "false"}),
+        ("certified", ["bool_text"], {"true", "false"}),
+        ("last_course_completed", ["upper"], None),
+        ("last_course_completed", [], None),
+    ],
+)
+def test_the_values_of_a_choice_are_known_where_they_can_be(
+    source: str, chain: list[object], values: set[str] | None
+) -> None:
+    """So that they can be compared with the options before anything is written."""
+    rule = FieldRule("b", source, "level", "enumeration", transforms.parse(chain))
+    [one] = wanted([rule], ()).wanted
+    assert (one.kind, one.values) == ("enumeration", values)
+
+
+def test_a_property_belongs_to_its_own_rule_before_a_pattern() -> None:
+    """Of two patterns the one with more letters of its own."""
+    own = FieldRule("own", "full_name", "certified_alpha", "string")
+    for name, rule in (
+        ("certified_alpha", "own"),
+        ("certified_b_until", "certified_until"),
+        ("certified_b", "certified"),
+    ):
+        found = filling([*RULES, own], name)
+        assert found is not None
+        assert found.name == rule
+    assert filling(RULES, "jobtitle") is None

@@ -35,7 +35,7 @@ from integration.errors import (
     UnknownOutcome,
 )
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
-from integration.ports import ANY_CALL, Capabilities, Finding, GrantStore
+from integration.ports import ANY_CALL, Capabilities, Finding, GrantStore, WhatIsWanted
 
 CAPABILITIES = Capabilities(
     receives_webhooks=True,
@@ -125,8 +125,8 @@ class HubSpot:
         """
         return self._write("contacts.batch_upsert", by, writes)
 
-    def check(self) -> list[Finding]:
-        """Return what is right and what is not, changing nothing; raises nothing.
+    def check(self, wanted: WhatIsWanted | None = None) -> list[Finding]:
+        """Return what is right and what is not, changing nothing; raises nothing. `wanted` is what our rules write.
 
         Source: HubSpot docs, properties and contacts (batch read).
         """
@@ -138,6 +138,7 @@ class HubSpot:
             scopes=lambda: hubspot_scopes.probe(self._probe, *self._probes()),
             role_property=self._config.options.role_property,
             events=self._events if self._config.options.activity == "custom_event" else None,
+            wanted=wanted,
         )
         return [*of_account, *hubspot_webhooks.findings(self._config)]
 

@@ -4,12 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from integration.connectors.crm import hubspot_event_definitions, hubspot_scopes
-from integration.connectors.crm.hubspot_definitions import DEFAULTS, differences, types
+from integration.connectors.crm.hubspot_definitions import all_there, judged
 from integration.errors import ConnectionBroken, CoursewireError, Reason
-from integration.ports import Finding, Wanted
-
-DEFAULT_PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {one.name: types(one) for one in DEFAULTS}
-"""The properties written by default and the types their values fit; rules may leave any of them out."""
+from integration.ports import Finding, WhatIsWanted
 
 _UNREACHABLE: Final = (Reason.NETWORK_ERROR, Reason.UNKNOWN_OUTCOME)
 
@@ -22,6 +19,7 @@ def findings(
     scopes: Callable[[], Iterable[Finding]] = tuple,
     role_property: str | None = None,
     events: Callable[[], hubspot_event_definitions.Found] | None = None,
+    wanted: WhatIsWanted | None = None,
 ) -> list[Finding]:
     """Return one finding per question, the later ones only where the earlier allow them to be asked.
 
@@ -42,7 +40,7 @@ def findings(
         *_contacts(contacts),
         *scopes(),
         *(_events(events) if events else ()),
-        *(_properties(definitions(listed), role_property) if error is None else [_unlisted(error)]),
+        *(_properties(definitions(listed), role_property, wanted) if error is None else [_unlisted(error)]),
     ]
 
 
@@ -90,51 +88,27 @@ def unlisted(error: CoursewireError) -> Finding:
 
 
 def definitions(body: Any) -> dict[str, Mapping[str, Any]]:
-    """Return the properties in HubSpot's list of them, by name; those in its bin are left out."""
+    """Return the properties in HubSpot's list of them, by name."""
     results = body.get("results") if isinstance(body, dict) else None
     return {
-        str(one.get("name")): one
-        for one in (results if isinstance(results, list) else [])
-        if isinstance(one, dict) and not one.get("archived")
+        str(one.get("name")): one for one in (results if isinstance(results, list) else []) if isinstance(one, dict)
     }
 
 
-def _properties(known: Mapping[str, Mapping[str, Any]], role_property: str | None) -> Iterator[Finding]:
+def _properties(
+    known: Mapping[str, Mapping[str, Any]], role_property: str | None, wanted: WhatIsWanted | None
+) -> Iterator[Finding]:
     if "email" not in known:
         yield Finding(False, "the list of contact properties is not as expected", "email is missing from it")
         return
-    found = [one for wanted in DEFAULTS for one in _judged(wanted, known.get(wanted.name))]
+    named = wanted(known) if wanted else ()
+    found = [one for each in named for one in judged(each, known.get(each.name))]
     yield from found
-    if all(one.ok for one in found):
-        yield Finding(True, f"all {len(DEFAULTS)} default properties are there")
+    if named and all(one.ok for one in found):
+        yield all_there(len(named))
     if role_property and role_property not in known:
         yield Finding(
             False,
             f"the role property {role_property} does not exist, so no role change will be seen",
             "create it, or name the right one in options: {role_property: ...}",
         )
-    yield from _certificates(known)
-
-
-def _judged(wanted: Wanted, found: Mapping[str, Any] | None) -> Iterator[Finding]:
-    if found is not None:
-        yield from differences(wanted, found)
-        return
-    how = " with unique values" if wanted.unique else ""
-    yield Finding(
-        False,
-        f"the contact property {wanted.name} does not exist and will not be written",
-        f"`coursewire check --apply` creates it as {types(wanted)[0]}{how}; or leave it out of your field rules",
-    )
-
-
-def _certificates(known: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    names = sorted(name for name in known if name.startswith("certified_"))
-    if not names:
-        yield Finding(
-            True,
-            "there is no certified_<product> property: certifications will not be written",
-            "`coursewire check --apply` creates certified_<product> and its _until once a product is known",
-        )
-    for name in names:
-        yield from differences(Wanted(name, "date" if name.endswith("_until") else "bool"), known[name])

@@ -4,6 +4,7 @@ Source: HubSpot docs, properties (types, field types, unique values); the pairs 
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,17 +15,6 @@ GROUP_LABEL: Final = "LMS sync"
 MOST_UNIQUE: Final = 10
 """How many properties of contacts may hold unique values. Source: HubSpot docs, properties."""
 
-DEFAULTS: Final = (
-    Wanted("lms_source", "string"),
-    Wanted("lms_user_id", "string", unique=True),
-    Wanted("last_course_completed", "string"),
-    Wanted("courses_completed_count", "number"),
-    Wanted("recent_course_completion_date", "date"),
-    Wanted("lms_sync_status", "string"),
-    Wanted("lms_last_synced_at", "datetime"),
-)
-"""What is written by default; rules may leave any of it out."""
-
 _FORMS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "string": ("string", "text"),
@@ -32,6 +22,7 @@ _FORMS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "date": ("date", "date"),
         "datetime": ("datetime", "date"),
         "bool": ("bool", "booleancheckbox"),
+        "enumeration": ("enumeration", "select"),
     }
 )
 _TAKES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -50,6 +41,7 @@ _FEW_VALUES: Final = ("lms_source",)
 """Its values are few, so an admin may have made it a choice."""
 
 _YES_NO: Final = (("Yes", "true"), ("No", "false"))
+_TRUTHS: Final = frozenset(value for _, value in _YES_NO)
 
 
 def types(wanted: Wanted) -> tuple[str, ...]:
@@ -93,11 +85,38 @@ def words(wanted: Wanted) -> str:
     return f"{wanted.name} ({_FORMS[wanted.kind][0]}{', unique values' if wanted.unique else ''})"
 
 
+def all_there(count: int) -> Finding:
+    """Return the finding that nothing is missing and nothing is wrong."""
+    return Finding(True, f"all {count} properties that the rules write are there")
+
+
+def judged(wanted: Wanted, found: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """Yield what is wrong with a property, given its definition; None = there is none."""
+    if found is not None:
+        yield from differences(wanted, found)
+        return
+    if wanted.kind == "enumeration":  # whose options are the customer's
+        options = f" with the options {_listed(wanted.values)}" if wanted.values else ""
+        advice = f"create it in HubSpot as a dropdown{options}, or leave it out of your field rules"
+    else:
+        how = " with unique values" if wanted.unique else ""
+        advice = (
+            f"`coursewire check --apply` creates it as {types(wanted)[0]}{how}; or leave it out of your field rules"
+        )
+    what = f"the contact property {wanted.name} does not exist and will not be written"
+    yield Finding(False, what, advice, wanted.name)
+
+
 def differences(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what is wrong with the definition of a property that is there; what HubSpot did not say is not judged.
 
     A finding that is ok names a difference that harms no value.
     """
+    for one in _differences(wanted, found):
+        yield replace(one, about=wanted.name)
+
+
+def _differences(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
     property_ = f"the contact property {wanted.name}"
     kind, form = found.get("type"), found.get("fieldType")
     fitting = types(wanted)
@@ -105,14 +124,18 @@ def differences(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
     if found.get("archived"):
         yield Finding(False, f"{property_} is archived and will not be written", "restore it in HubSpot")
         return
+    takes = (*_TAKES.get(str(kind), ()), *(("checkbox",) if wanted.is_list else ()))
     if kind not in fitting:
         yield Finding(False, f"{property_} is {kind}, not {fitting[0]}: its values may be refused", anew)
-    elif form is not None and form not in _TAKES[kind]:
+    elif form is not None and form not in takes:
         what = f"{property_} is a {form} field, not {_FORMS[wanted.kind][1]}: its values may be refused or changed"
         yield Finding(False, what, anew)
-    elif kind in ("bool", "enumeration") and wanted.kind == "bool" and not _says_yes_and_no(found):
+    elif kind in ("bool", "enumeration") and wanted.kind == "bool" and _lacking(_TRUTHS, found):
         advice = "add the options true and false to it in HubSpot"
         yield Finding(False, f"{property_} has not the options true and false: its values will be refused", advice)
+    elif kind == "enumeration" and wanted.values and (lacking := _lacking(wanted.values, found)):
+        what = f"{property_} has not the option {_listed(lacking)}: a contact that gets it will be refused"
+        yield Finding(False, what, "add it in HubSpot, to the letter, or change the transform in your field rules")
     elif form is not None and kind == _FORMS[wanted.kind][0] and form != _FORMS[wanted.kind][1]:
         yield Finding(True, f"{property_} is a {form} field, not {_FORMS[wanted.kind][1]}; its values fit all the same")
     yield from _uniqueness(wanted, found)
@@ -137,9 +160,13 @@ def _uniqueness(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _says_yes_and_no(found: Mapping[str, Any]) -> bool:
+def _lacking(values: frozenset[str], found: Mapping[str, Any]) -> frozenset[str]:
+    """Return the values that are no options; none where HubSpot did not say which there are."""
     options = found.get("options")
     if not isinstance(options, list) or not options:
-        return True
-    offered = {one.get("value") for one in options if isinstance(one, dict)}
-    return {value for _, value in _YES_NO} <= offered
+        return frozenset()
+    return values - {one.get("value") for one in options if isinstance(one, dict)}
+
+
+def _listed(values: frozenset[str]) -> str:
+    return ", ".join(sorted(values))

@@ -17,8 +17,10 @@ from integration.connectors.crm.hubspot_definitions import (
     GROUP,
     GROUP_LABEL,
     MOST_UNIQUE,
+    all_there,
     definition,
     differences,
+    judged,
     words,
 )
 from integration.connectors.crm.hubspot_errors import problem
@@ -66,12 +68,13 @@ class Setup:
             return Plan((), (*(missing(LIST, error)),) or (unlisted(error),))
         if "email" not in known:
             return Plan((), (Finding(False, "the list of contact properties is not as expected", _AGAIN),))
-        lacking = [one for one in wanted if one.name not in known]
-        judged = {one.name: [*differences(one, known[one.name])] for one in wanted if one.name in known}
-        there = frozenset(name for name, said in judged.items() if all(one.ok for one in said))
-        found = tuple(one for said in judged.values() for one in said)
+        # An enumeration is for the customer to make: only they know its options.
+        lacking = [one for one in wanted if one.name not in known and one.kind != "enumeration"]
+        said = {one.name: [*judged(one, known.get(one.name))] for one in wanted if one not in lacking}
+        there = frozenset(name for name, findings in said.items() if all(one.ok for one in findings))
+        found = tuple(one for findings in said.values() for one in findings)
         if len(there) == len(wanted):
-            found += (Finding(True, f"all {len(wanted)} properties that the rules write are there"),)
+            found += (all_there(len(wanted)),)
         if not lacking:
             return Plan((), found, there)
         crowded = (*self._room(len(lacking)), *_unique_room(lacking, known))

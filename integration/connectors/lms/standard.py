@@ -16,7 +16,7 @@ from integration.config import ConnectionConfig
 from integration.connectors.lms.standard_events import event_from
 from integration.errors import ConfigError, Ignored, Reason, Refused, Rejected
 from integration.model.events import EventType, Kind, LearningEvent
-from integration.ports import Capabilities, Finding, Received
+from integration.ports import Capabilities, Finding, Received, WhatIsWanted
 from integration.security.signatures import SigningKeys, verify
 
 CAPABILITIES = Capabilities(receives_webhooks=True)
@@ -89,7 +89,7 @@ class Standard:
         except ValidationError as error:
             raise Rejected(Reason.INVALID_EVENT, _sentence(error)) from None
 
-    def check(self) -> list[Finding]:
+    def check(self, wanted: WhatIsWanted | None = None) -> list[Finding]:
         """Say whether the webhook secrets can be read; raises nothing. Source: our own."""
         return [self._keys.finding()]
 

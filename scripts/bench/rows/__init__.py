@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from scripts.bench.figures import Row
-from scripts.bench.rows import accept, burst, limited, live, memory, recovery
+from scripts.bench.rows import accept, burst, limited, live, memory, plan, recovery
 
 __all__ = ["ROWS"]
 
-MEASURED = (accept.ROW, burst.ROW, live.ROW, limited.ROW, memory.ROW, recovery.ROW)
+MEASURED = (accept.ROW, burst.ROW, live.ROW, limited.ROW, memory.ROW, recovery.ROW, plan.ROW)
 
 ROWS: Mapping[str, Row] = {row.key: row for row in MEASURED}
