@@ -21,7 +21,7 @@ _ONE = "SELECT id, published_at, now() AS read_at FROM rule_sets WHERE id = %(id
 
 _FIELDS = """
 SELECT system, connection, object_type, field, source, property, type, transform, owner, rule, required, passive
-FROM field_maps WHERE rule_set_id = %(id)s ORDER BY system, connection, object_type, field
+FROM field_maps WHERE rule_set_id = %(id)s ORDER BY system, connection, object_type, field COLLATE "C"
 """
 
 _IDENTITY = """
