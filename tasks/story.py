@@ -39,7 +39,7 @@ class Who:
     attention: str | None
     erased_at: datetime | None
     links: list[dict[str, str]]
-    former: list[dict[str, str]]
+    former: list[dict[str, str | datetime | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ class Teller:
                 erased_at=row.erased_at,
                 links=[{"connection": c, "id": veil(external_id), "as": kind} for c, external_id, kind in links],
                 former=[
-                    {"connection": c, "id": veil(old), "as": kind, "merged_into": veil(new)}
-                    for c, kind, old, new in story.former(self.db, row.id)
+                    {"connection": c, "id": veil(old), "as": kind, "merged_into": veil(new), "merged_at": at}
+                    for c, kind, old, new, at in story.former(self.db, row.id)
                 ],
             ),
             received=[veiled(event, veil) for event in known],

@@ -64,11 +64,6 @@ UPDATE sync_state SET remote_id = %(new_id)s
 WHERE connection = %(connection)s AND subject_id = %(survivor)s AND remote_id = ANY(%(old_ids)s::text[])
 """
 
-_JOURNAL = """
-SELECT connection, object_type, external_id, moved_to, moved_at FROM links
-WHERE object_id = %(id)s AND moved_to IS NOT NULL ORDER BY moved_at, external_id
-"""
-
 
 class Name(NamedTuple):
     """What a system calls one of our people."""
@@ -87,16 +82,6 @@ class Held(NamedTuple):
     remote_id: str | None
     lane: int
     busy_until: datetime | None
-
-
-class Moved(NamedTuple):
-    """An entry of the journal: the other side merged one of its records into another."""
-
-    connection: str
-    object_type: str
-    external_id: str
-    moved_to: str
-    moved_at: datetime
 
 
 def names(db: Connection, ids: Iterable[int], object_types: Iterable[str]) -> list[Name]:
@@ -151,8 +136,3 @@ def readdress(db: Connection, connection: str, survivor: int, old_ids: Iterable[
     """Let what is written to one of these contacts go to the new one."""
     values = {"connection": connection, "survivor": survivor, "old_ids": sorted(old_ids), "new_id": new_id}
     execute(db, _READDRESS, values)
-
-
-def journal(db: Connection, person_id: int) -> list[Moved]:
-    """Return which ids of this person were merged into which."""
-    return [Moved(*row) for row in execute(db, _JOURNAL, {"id": person_id})]

@@ -28,8 +28,8 @@ ORDER BY a.subject_id, a.started_at DESC
 """
 
 _FORMER = """
-SELECT connection, object_type, external_id, moved_to FROM links
-WHERE object_id = %(id)s AND moved_to IS NOT NULL ORDER BY created_at, connection, external_id
+SELECT connection, object_type, external_id, moved_to, moved_at FROM links
+WHERE object_id = %(id)s AND moved_to IS NOT NULL ORDER BY moved_at, connection, external_id
 """
 
 _LEFT_OUT = """
@@ -94,6 +94,7 @@ class Former(NamedTuple):
     object_type: str
     external_id: str
     moved_to: str
+    moved_at: datetime | None
 
 
 class LeftOut(NamedTuple):

@@ -71,8 +71,9 @@ def _who(told: Story) -> None:
     say(f"  known since {shown(who.known_since)} UTC, version {who.version}")
     for one in who.links:
         say(f"  {one['as']} {one['id']} in {one['connection']}")
-    for one in who.former:
-        say(f"  {one['as']} {one['id']} in {one['connection']}, merged into {one['merged_into']}")
+    for old in who.former:
+        when = f" at {shown(old['merged_at'])} UTC" if old["merged_at"] else ""
+        say(f"  {old['as']} {old['id']} in {old['connection']}, merged into {old['merged_into']}{when}")
 
 
 def _received(told: Story) -> None:
