@@ -9,16 +9,16 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from scripts.demo.cast import WRITES
+from scripts.demo.cast import READS, WRITES
 from scripts.demo.progress import Screen
-from scripts.demo.promises import Promise, counted
+from scripts.demo.promises import LOOKED_AT, Promise, counted
+from scripts.demo.sales import ECHO, Calls
 from scripts.demo.stage import Stage
 from scripts.demo.story import Evidence
 
 __all__ = ["show_figures", "show_promises", "show_where_to_look"]
 
 MOST_SHOWN = 5
-READS = ("contacts.batch_read", "contacts.get", "contacts.list")
 CUTS = ("drop", "processed_then_drop")
 
 
@@ -46,8 +46,8 @@ def show_figures(screen: Screen, evidence: Evidence, seconds: float) -> None:
     )
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for rows in (_events(evidence), _people(evidence), _calls(evidence), _times(evidence), _reasons(evidence)):
-        for name, text in rows:
+    for section in (_events, _people, _calls, _times, _said, _reasons):
+        for name, text in section(evidence):
             table.add_row(name, escape(text))
         table.add_section()
     screen.console.print()
@@ -128,6 +128,24 @@ def _times(evidence: Evidence) -> Rows:
         ("webhook to 202", f"{accepted} (in the burst, as the LMS saw it)"),
         ("event to CRM, live", f"{admitted} (until the CRM has the call)"),
     ]
+
+
+def _said(evidence: Evidence) -> Rows:
+    """What the CRM said, and what that cost."""
+    told, said = evidence.webhooks["told"], evidence.said
+    echoes = said.get(ECHO, 0)
+    looked = said.get(LOOKED_AT, 0)
+    edits, merge = (evidence.sales.kept, evidence.sales.righted), evidence.sales.merge
+    return [
+        ("said by the CRM", f"{told:,} webhooks, {evidence.webhooks['duplicates']:,} of them twice"),
+        ("  led to", f"{echoes:,} echoes of our own writes, {looked:,} looks, {told - echoes - looked:,} nothing new"),
+        ("edited there by hand", ", ".join(f"{one.property}: {_cost(one.calls)}" for one in edits)),
+        ("merged there by hand", f"2 contacts: {_cost(merge.calls)}"),
+    ]
+
+
+def _cost(calls: Calls) -> str:
+    return f"{calls.reads} read{'s' * (calls.reads != 1)}, {calls.writes} write{'s' * (calls.writes != 1)}"
 
 
 def _reasons(evidence: Evidence) -> Rows:

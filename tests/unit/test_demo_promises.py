@@ -106,7 +106,7 @@ def test_work_that_never_ends_breaks_a_promise() -> None:
 
 def test_the_true_contacts_keep_the_promise() -> None:
     """The judge accepts what it computed itself."""
-    assert promises.crm_tells_the_truth(SENT, true_contacts(), NOW).broken_by == ()
+    assert promises.crm_tells_the_truth(SENT, true_contacts(), NOW, {}).broken_by == ()
 
 
 def wrong_count(contacts: list[dict[str, Any]]) -> None:
@@ -134,7 +134,7 @@ def test_a_wrong_contact_breaks_a_promise(harm: Callable[[list[dict[str, Any]]],
     """One property of one contact is enough, and so is a contact too many or too few."""
     contacts = true_contacts()
     harm(contacts)
-    assert not promises.crm_tells_the_truth(SENT, contacts, NOW).kept
+    assert not promises.crm_tells_the_truth(SENT, contacts, NOW, {}).kept
 
 
 def test_balanced_books_keep_the_promise() -> None:
