@@ -54,20 +54,22 @@ def show_figures(screen: Screen, evidence: Evidence, seconds: float) -> None:
     screen.console.print(table)
 
 
-def show_where_to_look(screen: Screen, stage: Stage, email: str, *, stays: bool) -> None:
+def show_where_to_look(screen: Screen, stage: Stage, evidence: Evidence, *, stays: bool) -> None:
     """Print commands and addresses that work while the demo stays up, or what is left of it."""
     place, command = stage.place, shlex.quote(f"{stage.place.shown}/coursewire")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     if stays:
-        table.add_row("one person's story", f"{command} person show {email}")
+        table.add_row("one person's story", f"{command} person show {evidence.cast.live[0].email.lower()}")
+        table.add_row("two who became one", f"{command} person show {evidence.cast.one_human[0].email.lower()}")
         table.add_row("what died, and why", f"{command} events list --status dead")
         table.add_row("what waits for a person", f"{command} parked list")
         table.add_row("is everything well?", f"{command} check")
         table.add_row("workers and tasks", place.flower_url)
         table.add_row("metrics", f"{place.web_url}/metrics")
         table.add_row("contacts in the CRM", f"{stage.crm.url}/__sandbox/contacts")
+        table.add_row("the CRM's webhooks", f"{stage.crm.url}/__sandbox/webhooks")
     table.add_row("logs of all roles", f"{place.shown}/{place.log.name}")
     table.add_row("the connections file", f"{place.shown}/coursewire.yaml")
     screen.console.print("[bold]Where to look next[/]" + ("" if stays else " (without --once everything stays up)"))
@@ -131,14 +133,17 @@ def _times(evidence: Evidence) -> Rows:
 
 
 def _said(evidence: Evidence) -> Rows:
-    """What the CRM said, and what that cost."""
+    """What the CRM said, and what that cost; looks share the reads above, a hundred contacts each."""
     told, said = evidence.webhooks["told"], evidence.said
-    echoes = said.get(ECHO, 0)
-    looked = said.get(LOOKED_AT, 0)
+    echoes, looked = said.get(ECHO, 0), said.get(LOOKED_AT, 0)
+    rest = told - echoes - looked
     edits, merge = (evidence.sales.kept, evidence.sales.righted), evidence.sales.merge
     return [
         ("said by the CRM", f"{told:,} webhooks, {evidence.webhooks['duplicates']:,} of them twice"),
-        ("  led to", f"{echoes:,} echoes of our own writes, {looked:,} looks, {told - echoes - looked:,} nothing new"),
+        (
+            "  led to",
+            f"{echoes:,} echoes of our own writes, {looked:,} looks, {rest:,} of no interest",
+        ),
         ("edited there by hand", ", ".join(f"{one.property}: {_cost(one.calls)}" for one in edits)),
         ("merged there by hand", f"2 contacts: {_cost(merge.calls)}"),
     ]

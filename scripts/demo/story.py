@@ -182,10 +182,10 @@ def _refusals(stage: Stage, lms: LmsSandbox, genuine: Delivery) -> list[Refusal]
     }
     body = fresh.body
     tries = (
-        ("a wrong signature", (401, "bad_signature"), lms.url, forger.headers(fresh), body),
-        ("a stale one", (401, "stale_timestamp"), lms.url, lms.headers(fresh, at=time.time() - 3600), body),
-        ("an unknown address", (404, "unknown_connection"), f"{lms.url}-x", lms.headers(fresh), body),
-        ("a false CRM", (401, "bad_signature"), crm, {"content-type": "application/json", **signed}, erasure),
+        ("wrong signature", (401, "bad_signature"), lms.url, forger.headers(fresh), body),
+        ("stale one", (401, "stale_timestamp"), lms.url, lms.headers(fresh, at=time.time() - 3600), body),
+        ("unknown address", (404, "unknown_connection"), f"{lms.url}-x", lms.headers(fresh), body),
+        ("false CRM", (401, "bad_signature"), crm, {"content-type": "application/json", **signed}, erasure),
     )
     answers = []
     with requests.Session() as session:
