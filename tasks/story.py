@@ -15,7 +15,8 @@ from integration.model.people import LEARNER
 from integration.observability.whynot import WhyNot
 from integration.security import redact
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import events, people, received
+from integration.storage import events, merges, people, received
+from integration.storage.merges import Moved
 from integration.storage.received import Count, Event
 from integration.storage.story import PersonRow
 from mappings import store
@@ -26,7 +27,7 @@ WAITING = 20
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The person, as far as the reader may know them."""
+    """The person, as far as the reader may know them; `moved` are ids that a system has merged into others."""
 
     person: int
     email: str | None
@@ -36,6 +37,7 @@ class Who:
     attention: str | None
     erased_at: datetime | None
     links: list[dict[str, str]]
+    moved: list[Moved]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,10 @@ class Teller:
                 version=row.version,
                 attention=row.attention,
                 erased_at=row.erased_at,
+                moved=[
+                    one._replace(external_id=veil(one.external_id), moved_to=veil(one.moved_to))
+                    for one in merges.journal(self.db, row.id)
+                ],
                 links=[{"connection": c, "id": veil(external_id), "as": kind} for c, external_id, kind in links],
             ),
             received=[veiled(event, veil) for event in known],

@@ -70,6 +70,9 @@ def _who(told: Story) -> None:
     say(f"  known since {shown(who.known_since)} UTC, version {who.version}")
     for one in who.links:
         say(f"  {one['as']} {one['id']} in {one['connection']}")
+    for old in who.moved:
+        merged = f"was merged into {old.moved_to}, noticed {shown(old.moved_at)} UTC"
+        say(f"  {old.object_type} {old.external_id} in {old.connection} {merged}")
 
 
 def _received(told: Story) -> None:

@@ -156,10 +156,10 @@ def test_a_demo_that_was_killed_leaves_nothing_and_the_next_one_stays_up(
     assert "17 of 17" in demo.output, demo.output
     command = str(folder / ".coursewire" / "demo" / "coursewire")
     assert ".coursewire/demo/coursewire person show" in demo.output
-    email = re.search(r"person show (\S+@\S+)", demo.output)
-    assert email
+    email, merged = re.findall(r"person show (\S+@\S+)", demo.output)
     for arguments, expected in (
-        (["person", "show", email[1]], "courses_completed_count"),
+        (["person", "show", email], "courses_completed_count"),
+        (["person", "show", merged], "was merged into"),
         (["events", "list", "--status", "dead"], "invalid_event"),
         (["parked", "list"], "email_taken"),
         (["rules", "plan", "--offline"], "Nothing changes"),
