@@ -19,6 +19,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Flow = Literal["enrollment", "completion", "progress", "role_change"]
 Pace = Literal["realtime", "nightly"]
 UnknownPerson = Literal["hold", "create", "ignore"]
+DeletedContact = Literal["hold", "recreate"]
 
 
 class _Strict(BaseModel):
@@ -136,6 +137,7 @@ class Route(_Strict):
     target: Name = Field(alias="to")
     flows: dict[Flow, Pace]
     unknown_person: UnknownPerson = "hold"
+    deleted_contact: DeletedContact = "hold"
 
 
 class Retention(_Strict):

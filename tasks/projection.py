@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from integration.config import Config, UnknownPerson
+from integration.config import Config, DeletedContact, Route, UnknownPerson
 from integration.errors import Reason
 from integration.model.contacts import CONTACT, Projected, Target
 from integration.model.people import LEARNER
@@ -63,6 +63,7 @@ class Projector:
                 wanted=projection.wanted,
                 passive=projection.passive,
                 unknown_person=self._policy(sources, connection),
+                deleted_contact=self._deleted(sources, connection),
                 rules=projection.rules,
                 theirs=projection.theirs,
                 held=left,
@@ -72,8 +73,16 @@ class Projector:
 
     def _policy(self, sources: set[str], target: str) -> UnknownPerson:
         """Return what the routes that brought this person say; the most permissive one where they differ."""
-        said = [r.unknown_person for r in self.config.routes if r.target == target and r.source in sources]
+        said = [route.unknown_person for route in self._routes(sources, target)]
         return max(said, key=_PERMISSIVE.__getitem__, default="hold")
+
+    def _deleted(self, sources: set[str], target: str) -> DeletedContact:
+        """Return what the same routes say of a contact that was deleted; it stays so unless one of them differs."""
+        said = {route.deleted_contact for route in self._routes(sources, target)}
+        return "recreate" if "recreate" in said else "hold"
+
+    def _routes(self, sources: set[str], target: str) -> list[Route]:
+        return [route for route in self.config.routes if route.target == target and route.source in sources]
 
 
 def _by_person(held: Iterable[Loop]) -> dict[int, dict[str, datetime]]:

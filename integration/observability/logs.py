@@ -16,8 +16,8 @@ _ALLOWED = """
     accepted action after api_version attempt batch calls cause connection connections correlation_id count counts
     dead due due_at duplicates error exit_code failure field fields host ids inbox kind late limit limits
     merged milliseconds ms name oldest_ms operation outcome outcomes path person pid port process queue queues reason
-    records released removed request requests retry_after role rows rule_set seconds signal status system task task_id tasks
-    trouble version waiting worker
+    records released removed request requests retry_after role rows rule_set seconds signal status system task task_id
+    tasks trouble version waiting worker
 """
 ALLOWED = frozenset(_ALLOWED.split())
 _LONGEST = 500

@@ -56,16 +56,19 @@ def crm(portal: HubSpotSandbox, monkeypatch: pytest.MonkeyPatch) -> HubSpotSandb
 
 @pytest.fixture
 def make(engine: Engine, keyring: KeyRing, keys: IndexKeys, crm: HubSpotSandbox) -> Make:
-    """Build a flusher for a route's policy about people the CRM does not know."""
+    """Build a flusher for a route's policies about people the CRM does not know, and about deleted contacts."""
 
-    def build(unknown_person: str = "create", store: Any = None, url: str = "") -> Flusher:
+    def build(
+        unknown_person: str = "create", store: Any = None, url: str = "", deleted_contact: str = "hold"
+    ) -> Flusher:
         settings = {
             **CONFIG["connections"]["crm"],
             "name": "crm",
             "base_url": url or crm.url,
             "credentials": {"token": {"env": "TEST_TOKEN"}},
         }
-        routes = [{**route, "unknown_person": unknown_person} for route in CONFIG["routes"]]
+        policies = {"unknown_person": unknown_person, "deleted_contact": deleted_contact}
+        routes = [{**route, **policies} for route in CONFIG["routes"]]
         config = Config.model_validate({"connections": {**CONFIG["connections"], "crm": settings}, "routes": routes})
         log = CallLog()
         made = store or registry.contacts(ConnectionConfig.model_validate(settings), on_call=log.note)

@@ -229,6 +229,21 @@ def test_a_deleted_contact_is_known_at_once_and_comes_back_with_its_restore(stor
     assert story.crm.contacts() == []
 
 
+def test_a_deleted_contact_is_made_anew_where_the_route_says_so(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """`deleted_contact: recreate`: one new contact, with everything the person has learned."""
+    story = Story(engine, pipeline, put, make(deleted_contact="recreate"), crm)
+    story.learn()
+    contact = story.id_of("u0@example.com")
+    crm.archive(contact)
+    story.say({"type": "contact.deleted", "contact_id": contact})
+    story.flusher.flush()
+    assert states(engine) == [("in_step", "written")]
+    assert story.id_of("u0@example.com") != contact
+    assert properties(crm, "u0@example.com")["courses_completed_count"] == "1"
+
+
 def merged(story: Story, *, told: bool) -> None:
     """Let two people learn, merge their contacts, say so where that is `told`, and let them learn on."""
     story.learn(2)
