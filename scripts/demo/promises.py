@@ -19,7 +19,7 @@ from scripts.sandbox.deliveries import Delivery
 from scripts.sandbox.lms import SendReport
 from scripts.sandbox.truth import compare, contested_contacts, expected_contacts
 
-__all__ = ["Promise", "counted", "judge"]
+__all__ = ["LOOKED_AT", "Promise", "called", "counted", "judge"]
 
 LEAST_FACTOR = 10
 LOOKED_AT = ("done", "applied")
@@ -191,7 +191,8 @@ def echoes_lead_nowhere(echoes: Echoes) -> Promise:
     if calls.reads and not looked:
         wrong.append(f"{calls.reads} reads, and no echo was in doubt")
     text = f"Our writes come back as webhooks of the CRM and lead nowhere: {echoes.known} echoes"
-    return Promise(f"{text}, {_calls(echoes.calls.reads, 'read')}, no write", tuple(wrong))
+    more = calls.writes - echoes.completions
+    return Promise(f"{text}, {called(calls.reads, 'read')}, {called(more, 'write')}", tuple(wrong))
 
 
 def theirs_stays(edit: Edit) -> Promise:
@@ -200,17 +201,17 @@ def theirs_stays(edit: Edit) -> Promise:
     wrong = [f"it is {is_now!r}, and {edit.typed!r} was typed" for is_now in shown if is_now != edit.typed]
     if edit.calls.writes:
         wrong.append(f"the edit led to {edit.calls.writes} writes")
-    text = f"What sales owns stays as they typed it: {edit.property} ({_calls(edit.calls.reads, 'read')}, no write)"
-    return Promise(text, tuple(wrong))
+    calls = f"{called(edit.calls.reads, 'read')}, {called(edit.calls.writes, 'write')}"
+    return Promise(f"What sales owns stays as they typed it: {edit.property} ({calls})", tuple(wrong))
 
 
 def ours_is_put_right(edit: Edit) -> Promise:
     """What a person typed over a value of ours is undone at once, and the next news finds nothing wrong."""
     wrong = [] if edit.shows == edit.before else [f"it is {edit.shows!r}, and must be {edit.before!r}"]
     if edit.later == edit.typed:
-        wrong.append(f"it is {edit.typed!r} again")
+        wrong.append(f"after the next event it is {edit.typed!r}")
     after = "" if edit.seconds is None else f" after {edit.seconds:.1f} s"
-    calls = f"{_calls(edit.calls.reads, 'read')}, {_calls(edit.calls.writes, 'write')}"
+    calls = f"{called(edit.calls.reads, 'read')}, {called(edit.calls.writes, 'write')}"
     text = f"What is ours and was edited is right again{after}: {edit.property} ({calls})"
     return Promise(text, tuple(wrong))
 
@@ -254,8 +255,9 @@ def nothing_personal(traces: Sequence[str]) -> Promise:
     return Promise("Logs and broker hold no e-mail and no name", tuple(f"found in {one}" for one in traces))
 
 
-def _calls(number: int, name: str) -> str:
-    return f"{number} {name}{'' if number == 1 else 's'}"
+def called(number: int, name: str) -> str:
+    """Say how many calls of a kind there were."""
+    return f"{number or 'no'} {name}{'' if number == 1 else 's'}"
 
 
 def counted(report: SendReport) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from scripts.demo.cast import READS, WRITES
 from scripts.demo.progress import Screen
-from scripts.demo.promises import LOOKED_AT, Promise, counted
+from scripts.demo.promises import LOOKED_AT, Promise, called, counted
 from scripts.demo.sales import ECHO, Calls
 from scripts.demo.stage import Stage
 from scripts.demo.story import Evidence
@@ -150,7 +150,7 @@ def _said(evidence: Evidence) -> Rows:
 
 
 def _cost(calls: Calls) -> str:
-    return f"{calls.reads} read{'s' * (calls.reads != 1)}, {calls.writes} write{'s' * (calls.writes != 1)}"
+    return f"{called(calls.reads, 'read')}, {called(calls.writes, 'write')}"
 
 
 def _reasons(evidence: Evidence) -> Rows:

@@ -128,7 +128,7 @@ def test_the_demo_keeps_its_promises(start: Callable[..., Demo], folder: Path) -
         "2,115 answers of 202",
         "The CRM is the truth: 199 contacts",
         "Live completions arrive: 20 of 20",
-        "firstname (1 read, no write)",
+        "firstname (1 read, no writes)",
         "courses_completed_count (1 read, 1 write)",
         "Two merged contacts are one person after",
         "1 invalid_event",
