@@ -14,7 +14,7 @@ from scripts.sandbox.deliveries import Delivery, Learner
 from scripts.sandbox.hubspot import HubSpotSandbox
 from scripts.sandbox.lms import LmsSandbox
 
-__all__ = ["Calls", "Desk", "Echoes", "Edit", "Merge", "Sales"]
+__all__ = ["ECHO", "QUIET_SECONDS", "TYPED_NAME", "Calls", "Desk", "Echoes", "Edit", "Merge", "Sales"]
 
 QUIET_SECONDS = 90.0
 LOOK_SECONDS = 0.05

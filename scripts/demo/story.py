@@ -14,7 +14,7 @@ from scripts.demo.cast import WRITES, Cast, faults
 from scripts.demo.ledger import Ended, Ledger
 from scripts.demo.place import ACADEMY
 from scripts.demo.progress import Bars, Screen
-from scripts.demo.sales import Calls, Desk, Echoes, Sales
+from scripts.demo.sales import QUIET_SECONDS, Calls, Desk, Echoes, Sales
 from scripts.demo.stage import Stage
 from scripts.demo.traces import personal_words, search
 from scripts.sandbox.deliveries import Delivery
@@ -24,7 +24,6 @@ from scripts.sandbox.webhooks import sign
 
 __all__ = ["Evidence", "Live", "Refusal", "Repeat", "perform"]
 
-QUIET_SECONDS = 90.0
 LIVE_SECONDS = 5.0
 CONNECTIONS = 8
 LOOK_SECONDS = 0.2
