@@ -105,6 +105,7 @@ class Holdings:
             flows=sorted({flow for route in routes for flow in route.flows}),
             fields=_fields(target, row, self._there(row), gone) if target and row else [],
             refusals=refusals,
+            left_alone=target.held if target and row else {},
         )
 
     def _stores(self) -> list[str]:

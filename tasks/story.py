@@ -29,7 +29,7 @@ WAITING = 20
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The person, as far as the reader may know them."""
+    """The person, as far as the reader may know them; `moved` are ids that a system has merged into others."""
 
     person: int
     email: str | None

@@ -15,9 +15,9 @@ _ALLOWED = """
     event level timestamp logger exception
     accepted action after api_version attempt batch calls cause connection connections correlation_id count counts
     dead due due_at duplicates error exit_code failure field fields host ids inbox kind late limit limits
-    milliseconds ms name oldest_ms operation outcome outcomes path pid port process queue queues reason records
-    released removed request requests retry_after role rows rule_set seconds signal status system task task_id tasks
-    trouble version waiting worker
+    merged milliseconds ms name oldest_ms operation outcome outcomes path person pid port process queue queues reason
+    records released removed request requests retry_after role rows rule_set seconds signal status system task task_id
+    tasks trouble version waiting worker
 """
 ALLOWED = frozenset(_ALLOWED.split())
 _LONGEST = 500

@@ -71,7 +71,7 @@ WORDS: dict[Reason, Words] = {
         "Run `coursewire check` and put the secret where it says.",
     ),
     # --- what became of an event
-    Reason.APPLIED: Words("The event became a fact about the person.", _NOTHING),
+    Reason.APPLIED: Words("The event became a fact about the person, or had us look at their contact.", _NOTHING),
     Reason.DUPLICATE_FACT: Words("The event said what was known already.", _NOTHING),
     Reason.NO_ROUTE: Words(
         "No route carries events of this flow away from their connection.",

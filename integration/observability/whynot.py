@@ -3,7 +3,7 @@
 Called by `coursewire person show` and `events show`, with what Postgres and the connections file say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -66,7 +66,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One system as one person's story sees it; `routes_from` names the sources with a route to it."""
+    """One system as one person's story sees it; `routes_from` names the sources with a route to it.
+
+    `left_alone` are properties that somebody over there puts back each time, and until when they are left to them.
+    """
 
     connection: str
     state: Connected
@@ -76,6 +79,7 @@ class Place:
     flows: Sequence[str] = ()
     fields: Sequence[FieldState] = ()
     refusals: Sequence[Refusal] = field(default=())
+    left_alone: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def why_not(place: Place, now: datetime) -> list[WhyNot]:
         *_connection(place, waiting, now),
         *(_line(place, place.line, waiting, now) if place.line else _nothing_due(place)),
         *_refused(place),
+        *_left_alone(place),
     ]
     return [cause for cause in causes if cause]
 
@@ -221,6 +226,20 @@ def _refused(place: Place) -> list[WhyNot]:
             then = f"Create it there, then run `coursewire connections resume {name}` to write it at once."
             found.append(WhyNot(happened, then, (refusal.name,)))
     return found
+
+
+def _left_alone(place: Place) -> list[WhyNot]:
+    known = words("field_loop")
+    then = known.next if known else "Look at the contact's history."
+    return [
+        WhyNot(
+            f"Somebody in {place.connection} puts {name} back each time it is written, so it is left alone until "
+            f"{moment(until)}.",
+            then,
+            (name,),
+        )
+        for name, until in sorted(place.left_alone.items())
+    ]
 
 
 def moment(at: datetime) -> str:

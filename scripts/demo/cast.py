@@ -23,6 +23,9 @@ ODD = {
     "bad_email": Ended("parked", Reason.INVALID_EMAIL),
 }
 WRITES = ("contacts.batch_update", "contacts.batch_upsert")
+READS = ("contacts.batch_read", "contacts.get", "contacts.list")
+RENAMED, MISCOUNTED, ONE_HUMAN = 8, 10, (11, 21)
+"""Whose first name and whose count sales changes by hand, and which two learners are one human: they share a name."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,22 @@ class Cast:
         odd = {story.odd[name].webhook_id: must for name, must in ODD.items()}
         first, last = story.learners[0], story.learners[-1]  # they share an e-mail
         return cls(story, known, strangers, live, odd, [_about(story, first), _about(story, last)])
+
+    @property
+    def renamed(self) -> Learner:
+        """Whose first name sales knows better than the LMS."""
+        return self.story.learners[RENAMED]
+
+    @property
+    def miscounted(self) -> Learner:
+        """Whose number of courses sales overwrites."""
+        return self.story.learners[MISCOUNTED]
+
+    @property
+    def one_human(self) -> tuple[Learner, Learner]:
+        """Two learners whose contacts sales merges, the one that stays first."""
+        first, second = (self.story.learners[place] for place in ONE_HUMAN)
+        return first, second
 
     @property
     def webhook_ids(self) -> set[str]:

@@ -10,14 +10,15 @@ from integration.observability import books
 from integration.observability.books import Books
 from integration.storage import inbox
 from integration.storage.statement import execute
-from scripts.demo.place import ACADEMY
+from scripts.demo.place import ACADEMY, CRM
 
 __all__ = ["Ended", "Ledger", "Standing"]
 
 # For the night wait rows that are due, but not yet; whatever else is not in step is still being worked on.
 _STANDING = """
-SELECT (SELECT count(*) FROM inbox_keys) AS accepted,
-       (SELECT count(*) FROM inbox WHERE status NOT IN ('received', 'claimed', 'enriching')) AS applied,
+SELECT (SELECT count(*) FROM inbox_keys WHERE connection = %(academy)s) AS accepted,
+       (SELECT count(*) FROM inbox
+        WHERE connection = %(academy)s AND status NOT IN ('received', 'claimed', 'enriching')) AS applied,
        (SELECT count(*) FROM people) AS people,
        (SELECT count(*) FROM sync_state WHERE status = 'in_step' OR (status = 'due' AND not_before > now())) AS in_step,
        (SELECT count(*) FROM inbox WHERE status IN ('received', 'claimed', 'enriching'))
@@ -34,6 +35,17 @@ SELECT count(*) FROM inbox i WHERE i.status = 'done' AND EXISTS (
 
 _ENDED = "SELECT connection, key, status, reason, detail, park_keys IS NOT NULL AS waits_behind FROM inbox"
 
+_STORED = "SELECT count(*) FROM inbox_keys"
+
+_SAID = """
+SELECT status, coalesce(reason, '') AS reason, count(*) AS hints FROM inbox WHERE connection = %(crm)s GROUP BY 1, 2
+"""
+
+_PEOPLE = """
+SELECT count(DISTINCT object_id) FROM links
+WHERE connection = %(academy)s AND object_type = 'learner' AND external_id = ANY(%(learners)s::text[])
+"""
+
 _UNWRITTEN = """
 SELECT status, coalesce(reason, '') AS reason, count(*) AS people FROM sync_state
 WHERE status IN ('parked', 'dead') GROUP BY 1, 2
@@ -41,7 +53,7 @@ WHERE status IN ('parked', 'dead') GROUP BY 1, 2
 
 
 class Standing(NamedTuple):
-    """How far the work is; `open` is what still has to be done before the night."""
+    """How far the LMS's events are; `open` is whatever still has to be done before the night."""
 
     accepted: int
     applied: int
@@ -69,7 +81,23 @@ class Ledger:
     def standing(self) -> Standing:
         """How far the work is now."""
         with self._look() as db:
-            return Standing(*execute(db, _STANDING).one())
+            return Standing(*execute(db, _STANDING, {"academy": ACADEMY}).one())
+
+    def stored(self) -> int:
+        """How many webhooks were ever stored, whoever sent them."""
+        with self._look() as db:
+            return int(execute(db, _STORED).scalar_one())
+
+    def said(self) -> dict[tuple[str, str], int]:
+        """What became of the CRM's own webhooks: how many by state and reason."""
+        with self._look() as db:
+            return {(row.status, row.reason): row.hints for row in execute(db, _SAID, {"crm": CRM})}
+
+    def people(self, lms_user_ids: Iterable[str]) -> int:
+        """How many people these learners of the academy are to us."""
+        with self._look() as db:
+            values = {"academy": ACADEMY, "learners": list(lms_user_ids)}
+            return int(execute(db, _PEOPLE, values).scalar_one())
 
     def books(self) -> tuple[Books, int]:
         """Where the accepted events are, and how many of them wait for the night."""

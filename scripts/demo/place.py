@@ -1,5 +1,6 @@
 """The demo's own data folder: emptied of an earlier demo, and filled with what a person may want to look at."""
 
+import json
 import os
 import secrets
 import shlex
@@ -9,6 +10,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from integration.errors import ConfigError
@@ -29,7 +31,7 @@ KEPT = frozenset({"lock", ".gitignore", MARK})
 SERVERS = ("postgres", "valkey")
 OURS = frozenset(
     {f"{server}{rest}" for server in SERVERS for rest in ("", ".log", ".log.1", ".password", ".port")}
-    | {"master.key", "run.json", "roles.log", "coursewire.yaml", "coursewire", "tmp"}
+    | {"master.key", "run.json", "roles.log", "coursewire.yaml", "coursewire", "rules", "tmp"}
 )
 CONNECTIONS = """\
 # Written by `coursewire demo`: one learning system, one CRM, and what goes from one to the other.
@@ -41,10 +43,18 @@ connections:
     system: hubspot
     base_url: {url}
     credentials: {{token: {{env: DEMO_CRM_TOKEN}}}}
+    webhook: {{secrets: [{{env: DEMO_CRM_SECRET}}], public_url: {webhooks}}}
     options: {{timezone: {timezone}}}
 routes:
   - {{from: {academy}, to: {crm}, flows: {{enrollment: realtime, completion: realtime, progress: nightly}},
      unknown_person: create}}
+rules: {rules}
+"""
+RULES = "hubspot.yaml"
+FIRST_NAME = """\
+  # Of the demo's own: sales know better what somebody is called, so it is only written where it is blank.
+  first_name:
+    {from: full_name, property: firstname, type: string, transform: [{split_name: first}], rule: only_if_blank}
 """
 
 
@@ -55,6 +65,7 @@ class Place:
     folder: DataFolder
     academy_secret: str
     crm_token: str
+    crm_secret: str
     web_port: int
     flower_port: int
     shown: str  # the folder as it is typed where the demo was called
@@ -74,12 +85,14 @@ class Place:
             raise ConfigError(f"another demo runs on {folder.path}{who}: end it first") from None
         folder.write(MARK, MARK_TEXT)
         _empty(folder.path)
-        (folder.path / "tmp").mkdir(mode=0o700)
+        for name in ("tmp", "rules"):
+            (folder.path / name).mkdir(mode=0o700)
         web, flower = free_port(), free_port()
         while flower == web:
             flower = free_port()
         signing = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
-        return cls(folder, signing, secrets.token_hex(16), web, flower, _as_typed(folder.path))
+        token, client = secrets.token_hex(16), secrets.token_hex(16)
+        return cls(folder, signing, token, client, web, flower, _as_typed(folder.path))
 
     @property
     def path(self) -> Path:
@@ -95,6 +108,11 @@ class Place:
     def web_url(self) -> str:
         """Where the endpoint listens."""
         return f"http://127.0.0.1:{self.web_port}"
+
+    @property
+    def crm_webhooks_url(self) -> str:
+        """Where the CRM's webhooks go."""
+        return f"{self.web_url}/webhooks/{CRM}"
 
     @property
     def flower_url(self) -> str:
@@ -120,7 +138,8 @@ class Place:
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """What every process of the demo gets beside the machine's own variables, secrets included."""
-        ours = {"DEMO_ACADEMY_SECRET": self.academy_secret, "DEMO_CRM_TOKEN": self.crm_token, **_importable()}
+        named = {"ACADEMY_SECRET": self.academy_secret, "CRM_TOKEN": self.crm_token, "CRM_SECRET": self.crm_secret}
+        ours = {**{f"DEMO_{name}": value for name, value in named.items()}, **_importable()}
         for name, value in settings.model_dump().items():
             if value is not None:
                 shown = value.get_secret_value() if hasattr(value, "get_secret_value") else value
@@ -129,8 +148,25 @@ class Place:
 
     def write_connections(self, crm_url: str) -> None:
         """Write the connections file, for the roles and for whoever wants to see one."""
-        text = CONNECTIONS.format(academy=ACADEMY, crm=CRM, url=crm_url, timezone=TIMEZONE)
+        text = CONNECTIONS.format(
+            academy=ACADEMY,
+            crm=CRM,
+            url=crm_url,
+            timezone=TIMEZONE,
+            webhooks=self.crm_webhooks_url,
+            rules=json.dumps(str(self.rules)),
+        )
         self.folder.write("coursewire.yaml", text)
+
+    @property
+    def rules(self) -> Path:
+        """The folder with the field rules."""
+        return self.path / "rules"
+
+    def write_rules(self) -> None:
+        """Write the field rules that ship with the program, and one more."""
+        shipped = (resources.files("mappings") / "defaults" / "fields" / RULES).read_text("utf-8")
+        (self.rules / RULES).write_text(shipped + FIRST_NAME, "utf-8")
 
     def write_command(self, environment: Mapping[str, str]) -> None:
         """Write a `coursewire` that talks to this demo, so that a person can look around without any set-up."""

@@ -13,14 +13,17 @@ from integration.observability.books import Books
 from scripts.demo.cast import WRITES
 from scripts.demo.ledger import Ended
 from scripts.demo.place import ACADEMY, TIMEZONE
+from scripts.demo.sales import Echoes, Edit, Merge
 from scripts.demo.story import Evidence, Live, Refusal, Repeat
 from scripts.sandbox.deliveries import Delivery
 from scripts.sandbox.lms import SendReport
 from scripts.sandbox.truth import compare, contested_contacts, expected_contacts
 
-__all__ = ["Promise", "counted", "judge"]
+__all__ = ["LOOKED_AT", "Promise", "called", "counted", "judge"]
 
 LEAST_FACTOR = 10
+LOOKED_AT = ("done", "applied")
+LOGINS = ("lms_user_id", f"lms_user_id_{ACADEMY}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +41,24 @@ class Promise:
 
 def judge(evidence: Evidence) -> list[Promise]:
     """Every promise of the demo, in the order of the story."""
-    cast, stats = evidence.cast, evidence.stats
-    expected_ids = len(cast.webhook_ids) + evidence.repeat.new_ids + len(evidence.live.deliveries)
+    cast, stats, sales = evidence.cast, evidence.stats, evidence.sales
+    news = evidence.repeat.new_ids + len(evidence.live.deliveries) + len(sales.deliveries)
+    expected_ids = len(cast.webhook_ids) + news + evidence.webhooks["told"]
     return [
         everything_accepted(evidence.burst, len(cast.story.deliveries)),
         duplicates_known(evidence.burst, len(cast.webhook_ids)),
         forgeries_refused(evidence.refusals, evidence.stored_by_refused),
         came_to_rest(evidence.quiet_after),
-        crm_tells_the_truth(evidence.sent, evidence.contacts, evidence.judged_at),
+        crm_tells_the_truth(evidence.sent, evidence.contacts, evidence.judged_at, sales.merge.same),
         books_balance(evidence.books, expected_ids, evidence.for_the_night),
         oddities_explained(evidence.ended, cast.webhook_ids, cast.odd, cast.contenders),
         people_in_step(evidence.unwritten),
         duplicates_harmless(evidence.repeat),
         live_arrived(evidence.live),
+        echoes_lead_nowhere(evidence.echoes),
+        theirs_stays(sales.kept),
+        ours_is_put_right(sales.righted),
+        merge_is_followed(sales.merge, evidence.sent, evidence.judged_at),
         limits_respected(stats),
         few_writes(evidence.burst_stats, len(cast.story.deliveries)),
         nothing_personal(evidence.traces),
@@ -93,10 +101,12 @@ def came_to_rest(quiet_after: float | None) -> Promise:
     return Promise(f"Everything was worked off {quiet_after:.1f} s after the last webhook")
 
 
-def crm_tells_the_truth(sent: Iterable[Delivery], contacts: Sequence[Mapping[str, Any]], now: datetime) -> Promise:
+def crm_tells_the_truth(
+    sent: Iterable[Delivery], contacts: Sequence[Mapping[str, Any]], now: datetime, same: Mapping[str, str]
+) -> Promise:
     """Every contact shows what was computed from the deliveries by code that shares nothing with the product."""
     deliveries = list(sent)
-    truth = expected_contacts(deliveries, ACADEMY, TIMEZONE, now)
+    truth = expected_contacts(deliveries, ACADEMY, TIMEZONE, now, same)
     contested = contested_contacts(deliveries, ACADEMY, TIMEZONE, now)
     wrong = [
         f"{one.email}: {one.property} is {one.actual!r} and must be {one.expected!r}"
@@ -169,6 +179,61 @@ def live_arrived(live: Live) -> Promise:
     return Promise(f"Live completions arrive: {len(live.seconds) - lost} of {len(live.seconds)}", wrong)
 
 
+def echoes_lead_nowhere(echoes: Echoes) -> Promise:
+    """What the CRM told us of our own writes was known as such, or looked at, and never written again."""
+    took, calls = sum(echoes.became.values()), echoes.calls
+    looked = echoes.became.get(LOOKED_AT, 0)
+    wrong = [] if took == echoes.told else [f"the CRM told {echoes.told} things, and {took} were taken"]
+    if calls.writes != echoes.completions:
+        wrong.append(f"{calls.writes} writes for {echoes.completions} completions")
+    if not echoes.known or echoes.known + looked != took:
+        wrong.append(f"not all were known as echoes or looked at: {dict(echoes.became)}")
+    if calls.reads and not looked:
+        wrong.append(f"{calls.reads} reads, and no echo was in doubt")
+    text = f"Our writes come back as webhooks of the CRM and lead nowhere: {echoes.known} echoes"
+    more = calls.writes - echoes.completions
+    return Promise(f"{text}, {called(calls.reads, 'read')}, {called(more, 'write')}", tuple(wrong))
+
+
+def theirs_stays(edit: Edit) -> Promise:
+    """What a person typed where the rules leave them the last word is still there after the next news."""
+    shown = dict.fromkeys((edit.shows, edit.later))
+    wrong = [f"it is {is_now!r}, and {edit.typed!r} was typed" for is_now in shown if is_now != edit.typed]
+    if edit.calls.writes:
+        wrong.append(f"the edit led to {edit.calls.writes} writes")
+    calls = f"{called(edit.calls.reads, 'read')}, {called(edit.calls.writes, 'write')}"
+    return Promise(f"What sales owns stays as they typed it: {edit.property} ({calls})", tuple(wrong))
+
+
+def ours_is_put_right(edit: Edit) -> Promise:
+    """What a person typed over a value of ours is undone at once, and the next news finds nothing wrong."""
+    wrong = [] if edit.shows == edit.before else [f"it is {edit.shows!r}, and must be {edit.before!r}"]
+    if edit.later == edit.typed:
+        wrong.append(f"after the next event it is {edit.typed!r}")
+    after = "" if edit.seconds is None else f" after {edit.seconds:.1f} s"
+    calls = f"{called(edit.calls.reads, 'read')}, {called(edit.calls.writes, 'write')}"
+    text = f"What is ours and was edited is right again{after}: {edit.property} ({calls})"
+    return Promise(text, tuple(wrong))
+
+
+def merge_is_followed(merge: Merge, sent: Iterable[Delivery], now: datetime) -> Promise:
+    """Behind two contacts that were merged is one person, who has what either has learned before and since."""
+    names = {one.lms_user_id for one in merge.learners}
+    about = [f'"lms_user_id":"{name}"'.encode() for name in names]
+    told = [one for one in sent if any(name in one.body for name in about)]
+    must = expected_contacts(told, ACADEMY, TIMEZONE, now, merge.same)
+    wrong = [f"{one.property} is {one.actual!r} and must be {one.expected!r}" for one in compare(must, merge.contacts)]
+    if len(merge.contacts) != 1 or merge.people != 1:
+        wrong.append(f"there are {len(merge.contacts)} contacts for {merge.people} people")
+    logins = {one["properties"].get(name, "") for one in merge.contacts for name in LOGINS}
+    if logins != {f"{ACADEMY}:{name}" for name in names}:
+        wrong.append(f"the logins are {sorted(logins)}")
+    courses = "".join(shown["courses_completed_count"] for shown in must.values())
+    after = "" if merge.seconds is None else f" after {merge.seconds:.1f} s"
+    text = f"Two merged contacts are one person{after}, late news of the other login included: {courses} courses"
+    return Promise(text, tuple(wrong))
+
+
 def limits_respected(stats: Mapping[str, Any]) -> Promise:
     """The CRM had no reason of its own to say 429."""
     limited = stats["limited"]
@@ -188,6 +253,11 @@ def few_writes(stats: Mapping[str, Any], events: int) -> Promise:
 def nothing_personal(traces: Sequence[str]) -> Promise:
     """No e-mail and no name is in a log or in the broker."""
     return Promise("Logs and broker hold no e-mail and no name", tuple(f"found in {one}" for one in traces))
+
+
+def called(number: int, name: str) -> str:
+    """Say how many calls of a kind there were."""
+    return f"{number or 'no'} {name}{'' if number == 1 else 's'}"
 
 
 def counted(report: SendReport) -> tuple[int, int]:

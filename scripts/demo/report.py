@@ -9,16 +9,16 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from scripts.demo.cast import WRITES
+from scripts.demo.cast import READS, WRITES
 from scripts.demo.progress import Screen
-from scripts.demo.promises import Promise, counted
+from scripts.demo.promises import LOOKED_AT, Promise, called, counted
+from scripts.demo.sales import ECHO, Calls
 from scripts.demo.stage import Stage
 from scripts.demo.story import Evidence
 
 __all__ = ["show_figures", "show_promises", "show_where_to_look"]
 
 MOST_SHOWN = 5
-READS = ("contacts.batch_read", "contacts.get", "contacts.list")
 CUTS = ("drop", "processed_then_drop")
 
 
@@ -46,28 +46,30 @@ def show_figures(screen: Screen, evidence: Evidence, seconds: float) -> None:
     )
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for rows in (_events(evidence), _people(evidence), _calls(evidence), _times(evidence), _reasons(evidence)):
-        for name, text in rows:
+    for section in (_events, _people, _calls, _times, _said, _reasons):
+        for name, text in section(evidence):
             table.add_row(name, escape(text))
         table.add_section()
     screen.console.print()
     screen.console.print(table)
 
 
-def show_where_to_look(screen: Screen, stage: Stage, email: str, *, stays: bool) -> None:
+def show_where_to_look(screen: Screen, stage: Stage, evidence: Evidence, *, stays: bool) -> None:
     """Print commands and addresses that work while the demo stays up, or what is left of it."""
     place, command = stage.place, shlex.quote(f"{stage.place.shown}/coursewire")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     if stays:
-        table.add_row("one person's story", f"{command} person show {email}")
+        table.add_row("one person's story", f"{command} person show {evidence.cast.live[0].email.lower()}")
+        table.add_row("two who became one", f"{command} person show {evidence.cast.one_human[0].email.lower()}")
         table.add_row("what died, and why", f"{command} events list --status dead")
         table.add_row("what waits for a person", f"{command} parked list")
         table.add_row("is everything well?", f"{command} check")
         table.add_row("workers and tasks", place.flower_url)
         table.add_row("metrics", f"{place.web_url}/metrics")
         table.add_row("contacts in the CRM", f"{stage.crm.url}/__sandbox/contacts")
+        table.add_row("the CRM's webhooks", f"{stage.crm.url}/__sandbox/webhooks")
     table.add_row("logs of all roles", f"{place.shown}/{place.log.name}")
     table.add_row("the connections file", f"{place.shown}/coursewire.yaml")
     screen.console.print("[bold]Where to look next[/]" + ("" if stays else " (without --once everything stays up)"))
@@ -128,6 +130,27 @@ def _times(evidence: Evidence) -> Rows:
         ("webhook to 202", f"{accepted} (in the burst, as the LMS saw it)"),
         ("event to CRM, live", f"{admitted} (until the CRM has the call)"),
     ]
+
+
+def _said(evidence: Evidence) -> Rows:
+    """What the CRM said, and what that cost; looks share the reads above, a hundred contacts each."""
+    told, said = evidence.webhooks["told"], evidence.said
+    echoes, looked = said.get(ECHO, 0), said.get(LOOKED_AT, 0)
+    rest = told - echoes - looked
+    edits, merge = (evidence.sales.kept, evidence.sales.righted), evidence.sales.merge
+    return [
+        ("said by the CRM", f"{told:,} webhooks, {evidence.webhooks['duplicates']:,} of them twice"),
+        (
+            "  led to",
+            f"{echoes:,} echoes of our own writes, {looked:,} looks, {rest:,} of no interest",
+        ),
+        ("edited there by hand", ", ".join(f"{one.property}: {_cost(one.calls)}" for one in edits)),
+        ("merged there by hand", f"2 contacts: {_cost(merge.calls)}"),
+    ]
+
+
+def _cost(calls: Calls) -> str:
+    return f"{called(calls.reads, 'read')}, {called(calls.writes, 'write')}"
 
 
 def _reasons(evidence: Evidence) -> Rows:

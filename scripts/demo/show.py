@@ -53,7 +53,7 @@ def _tell(screen: Screen, ears: Ears, verdict: _Verdict, data_dir: Path, *, once
         promises = judge(evidence)
         show_promises(screen, promises)
         show_figures(screen, evidence, time.monotonic() - began)
-        show_where_to_look(screen, stage, cast.live[0].email.lower(), stays=not once)
+        show_where_to_look(screen, stage, evidence, stays=not once)
         kept = sum(promise.kept for promise in promises)
         ending = "" if once else " Everything stays up: Ctrl-C ends it."
         screen.console.print(f"\n[bold]{kept} of {len(promises)} promises held.[/]{ending}")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import requests
 
-from scripts.demo.place import Place
+from mappings import loader, store
+from scripts.demo.place import ACADEMY, Place
 from scripts.demo.signals import Ears
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.assembly import Assembly
@@ -26,6 +27,20 @@ __all__ = ["DemoFailed", "Stage"]
 
 READY_SECONDS = 60.0
 CRM_OPTIONS = {"latency_ms": 40, "rate": 100, "retry_after": 1}
+WEBHOOKS = {
+    "properties": ["email", "firstname", "courses_completed_count"],
+    "duplicates": 0.1,
+    "shuffled": True,
+    "delay": 0.1,
+}
+"""As HubSpot sends them: some twice, in no order, and a while after the answer to the call that they tell of."""
+SECOND_LOGIN = {
+    "groupName": "lms_sync",
+    "name": f"lms_user_id_{ACADEMY}",
+    "label": "Second login at the academy",
+    "type": "string",
+    "fieldType": "text",
+}
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -67,10 +82,13 @@ class Stage:
         if failure := started.exception():
             raise DemoFailed(str(failure))
         place.write_connections(crm.url)
+        place.write_rules()
         assembly = Assembly(place.settings(servers.database_url, servers.broker_url))
         environment = place.environment(assembly.settings)
         place.write_command(environment)
         migrate(assembly)
+        with assembly.engine.begin() as db:
+            store.publish(db, loader.load(place.rules), author="the demo", comment="sales own the first name")
         stack.callback(assembly.engine.dispose)
         say("Starting the roles: web, worker, beat, flower")
         log = stack.enter_context(place.log.open("w", encoding="utf-8"))
@@ -80,6 +98,8 @@ class Stage:
         stack.callback(_stop, supervisor, ears)
         supervisor.start()
         _await_web(place)
+        crm.set_properties(add=[SECOND_LOGIN])
+        crm.send_webhooks(place.crm_webhooks_url, place.crm_secret, **WEBHOOKS)
         return cls(place, assembly, crm)
 
 

@@ -1,4 +1,4 @@
-"""The story, in the order in which it happens: a burst, refusals, everything once more, and twenty live completions."""
+"""The story, in the order in which it happens: a burst, refusals, everything once more, live completions, sales."""
 
 import random
 import threading
@@ -14,15 +14,16 @@ from scripts.demo.cast import WRITES, Cast, faults
 from scripts.demo.ledger import Ended, Ledger
 from scripts.demo.place import ACADEMY
 from scripts.demo.progress import Bars, Screen
+from scripts.demo.sales import QUIET_SECONDS, Calls, Desk, Echoes, Sales
 from scripts.demo.stage import Stage
 from scripts.demo.traces import personal_words, search
 from scripts.sandbox.deliveries import Delivery
 from scripts.sandbox.hubspot import HubSpotSandbox
 from scripts.sandbox.lms import LmsSandbox, SendReport
+from scripts.sandbox.webhooks import sign
 
 __all__ = ["Evidence", "Live", "Refusal", "Repeat", "perform"]
 
-QUIET_SECONDS = 90.0
 LIVE_SECONDS = 5.0
 CONNECTIONS = 8
 LOOK_SECONDS = 0.2
@@ -71,6 +72,10 @@ class Evidence:
     stored_by_refused: int
     repeat: Repeat
     live: Live
+    echoes: Echoes
+    sales: Sales
+    webhooks: dict[str, Any]
+    said: dict[tuple[str, str], int]
     books: Books
     for_the_night: int
     ended: dict[str, Ended]
@@ -84,28 +89,31 @@ class Evidence:
     @property
     def sent(self) -> list[Delivery]:
         """Everything the LMS said, however often."""
-        return [*self.cast.story.deliveries, *self.live.deliveries]
+        return [*self.cast.story.deliveries, *self.live.deliveries, *self.sales.deliveries]
 
 
 def perform(stage: Stage, cast: Cast, screen: Screen) -> Evidence:
     """Tell the story on a running installation and collect the evidence."""
     ledger = Ledger(stage.assembly.engine)
     lms = LmsSandbox(stage.place.web_url, ACADEMY, stage.place.academy_secret)
+    desk = Desk(stage.crm, ledger, lms)
     stage.crm.seed(cast.known)
     stage.crm.set_faults(script=faults())
     screen.say(f"The academy sends {len(cast.story.deliveries):,} signed webhooks, {CONNECTIONS} at a time")
     started = time.monotonic()
     burst, quiet_after = _burst(stage, cast, ledger, lms, screen)
     drained = time.monotonic() - started
+    desk.quiet()
     burst_stats = stage.crm.stats()
     stage.crm.set_faults()
     screen.say("Forgeries, resends, and twenty people who complete a course one after another")
-    stored = ledger.standing().accepted
-    refusals = _refusals(lms, cast.story.deliveries[0])
-    stored_by_refused = ledger.standing().accepted - stored
-    repeat = _repeat(stage.crm, cast, ledger, lms)
-    live = _live(stage.crm, cast, lms)
-    _await_quiet(ledger)
+    stored = ledger.stored()
+    refusals = _refusals(stage, lms, cast.story.deliveries[0])
+    stored_by_refused = ledger.stored() - stored
+    repeat = _repeat(desk, cast)
+    live, echoes = _live(desk, cast)
+    screen.say("Sales: two contacts are edited by hand, two others are merged")
+    sales = desk.work(cast)
     screen.say("Comparing the CRM with the truth, and searching logs and broker for personal data")
     books, night = ledger.books()
     return Evidence(
@@ -117,6 +125,10 @@ def perform(stage: Stage, cast: Cast, screen: Screen) -> Evidence:
         stored_by_refused=stored_by_refused,
         repeat=repeat,
         live=live,
+        echoes=echoes,
+        sales=sales,
+        webhooks=stage.crm.webhooks(),
+        said=ledger.said(),
         books=books,
         for_the_night=night,
         ended=ledger.ended(cast.webhook_ids),
@@ -157,53 +169,64 @@ def _look(bars: Bars, ledger: Ledger, crm: HubSpotSandbox) -> int:
     return now.open
 
 
-def _await_quiet(ledger: Ledger) -> None:
-    deadline = time.monotonic() + QUIET_SECONDS
-    while ledger.standing().open and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def _refusals(lms: LmsSandbox, genuine: Delivery) -> list[Refusal]:
-    """Post what must be kept out: a wrong signature, a stale timestamp, and an address nobody gave out."""
+def _refusals(stage: Stage, lms: LmsSandbox, genuine: Delivery) -> list[Refusal]:
+    """Post what must be kept out: wrong signatures, a stale timestamp, and an address nobody gave out."""
     fresh = replace(genuine, webhook_id=f"{genuine.webhook_id}_forged")
     forger = LmsSandbox(lms.url.rpartition("/webhooks/")[0], ACADEMY, "whsec_" + "A" * 43 + "=")
+    crm, now = stage.place.crm_webhooks_url, time.time_ns() // 1_000_000
+    erasure = b'[{"subscriptionType":"contact.privacyDeletion","objectId":501,"occurredAt":%d}]' % now
+    signed = {
+        "x-hubspot-signature-v3": sign("of another app", crm, erasure, now),
+        "x-hubspot-request-timestamp": str(now),
+    }
+    body = fresh.body
     tries = (
-        ("a wrong signature", (401, "bad_signature"), lms.url, forger.headers(fresh)),
-        ("a stale timestamp", (401, "stale_timestamp"), lms.url, lms.headers(fresh, at=time.time() - 3600)),
-        ("an unknown connection", (404, "unknown_connection"), f"{lms.url}-x", lms.headers(fresh)),
+        ("wrong signature", (401, "bad_signature"), lms.url, forger.headers(fresh), body),
+        ("stale one", (401, "stale_timestamp"), lms.url, lms.headers(fresh, at=time.time() - 3600), body),
+        ("unknown address", (404, "unknown_connection"), f"{lms.url}-x", lms.headers(fresh), body),
+        ("false CRM", (401, "bad_signature"), crm, {"content-type": "application/json", **signed}, erasure),
     )
     answers = []
     with requests.Session() as session:
         session.trust_env = False
-        for name, expected, url, headers in tries:
-            answer = session.post(url, data=fresh.body, headers=headers, timeout=10)
+        for name, expected, url, headers, said in tries:
+            answer = session.post(url, data=said, headers=headers, timeout=10)
             answers.append(Refusal(name, expected, (answer.status_code, str(answer.json().get("reason")))))
     return answers
 
 
-def _repeat(crm: HubSpotSandbox, cast: Cast, ledger: Ledger, lms: LmsSandbox) -> Repeat:
+def _repeat(desk: Desk, cast: Cast) -> Repeat:
     """Send known deliveries once more, some of them under new ids, and count what that leads to."""
-    before = crm.stats()["total"]
+    before = desk.seen()
     again = cast.again
-    report = lms.send(again, concurrency=CONNECTIONS)
-    _await_quiet(ledger)
+    report = desk.lms.send(again, concurrency=CONNECTIONS)
+    desk.quiet()
     new_ids = sum(one.webhook_id.endswith("_again") for one in again)
-    return Repeat(report, new_ids, crm.stats()["total"] - before)
+    return Repeat(report, new_ids, desk.seen() - before)
 
 
-def _live(crm: HubSpotSandbox, cast: Cast, lms: LmsSandbox) -> Live:
-    """One completion after another, each measured until the CRM has admitted the call that writes it."""
+def _live(desk: Desk, cast: Cast) -> tuple[Live, Echoes]:
+    """One completion after another, each measured until the CRM has admitted the call that writes it.
+
+    The CRM tells us of each of these writes; what that leads to is counted when all is quiet.
+    """
     live, dice = Live(), random.Random(1)
+    before, told, said = desk.seen(), desk.crm.webhooks()["told"], desk.ledger.said()
     for number, learner in enumerate(cast.live):
         delivery = cast.completion(number, learner)
-        seen = crm.stats()["total"]
-        lms.send([delivery], concurrency=1)
-        sent_at = next(one.at for one in reversed(lms.log) if one.webhook_id == delivery.webhook_id)
-        admitted = _admission(crm, seen)
+        seen = desk.seen()
+        desk.lms.send([delivery], concurrency=1)
+        sent_at = next(one.at for one in reversed(desk.lms.log) if one.webhook_id == delivery.webhook_id)
+        admitted = _admission(desk.crm, seen)
         live.deliveries.append(delivery)
         live.seconds.append(None if admitted is None else admitted - sent_at)
         time.sleep(dice.uniform(0.05, 0.15))  # people do not finish a course on each other's heels
-    return live
+    desk.quiet()
+    became = {
+        end: number - said.get(end, 0) for end, number in desk.ledger.said().items() if number != said.get(end, 0)
+    }
+    calls = Calls.of(desk.crm.calls(before))
+    return live, Echoes(len(live.deliveries), desk.crm.webhooks()["told"] - told, became, calls)
 
 
 def _admission(crm: HubSpotSandbox, seen: int) -> float | None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -45,10 +46,17 @@ class _Said:
 
 
 def expected_contacts(
-    deliveries: Iterable[Delivery], connection: str, timezone: str, now: datetime
+    deliveries: Iterable[Delivery],
+    connection: str,
+    timezone: str,
+    now: datetime,
+    same: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Properties]:
-    """What each contact must show, by e-mail; people who share an e-mail are left to `contested_contacts`."""
-    everyone = _by_email(deliveries)
+    """What each contact must show, by e-mail; people who share an e-mail are left to `contested_contacts`.
+
+    `same` says which LMS user ids turned out to be whose: what was said of the first was said of the second.
+    """
+    everyone = _by_email(deliveries, same)
     return {
         email: _properties(user_id, said, connection, ZoneInfo(timezone), now)
         for email, people in everyone.items()
@@ -111,13 +119,16 @@ def _differences(email: str, expected: Properties, actual: Properties) -> list[D
     ]
 
 
-def _by_email(deliveries: Iterable[Delivery]) -> dict[str, dict[str, list[_Said]]]:
+def _by_email(
+    deliveries: Iterable[Delivery], same: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, dict[str, list[_Said]]]:
     """What was said about whom: by e-mail, then by LMS user id."""
     people: dict[str, list[_Said]] = {}
     for body in sorted({one.body for one in deliveries}):
         said = _read(body)
         if said is not None:
-            people.setdefault(str(said.data["learner"]["lms_user_id"]), []).append(said)
+            user_id = str(said.data["learner"]["lms_user_id"])
+            people.setdefault(same.get(user_id, user_id), []).append(said)
     by_email: dict[str, dict[str, list[_Said]]] = {}
     for user_id, story in people.items():
         addressed = [one for one in story if one.data["learner"].get("email")]

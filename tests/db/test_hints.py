@@ -1,6 +1,7 @@
 """What a CRM says of its contacts: each hint leads to a look at the contact, or to a reason why not."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,8 +10,10 @@ from sqlalchemy import Engine
 
 from integration.delivery.flush import Flusher
 from integration.delivery.lookup import Lookup
+from integration.model.identity import ContactPolicy
 from integration.observability.books import balance
 from integration.pipeline import Pipeline, Recorded
+from mappings import store
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tests.db.conftest import Put, event
@@ -227,6 +230,25 @@ def test_a_deleted_contact_is_known_at_once_and_comes_back_with_its_restore(stor
     story.flusher.flush()
     assert states(story.engine) == [("parked", "contact_deleted")]
     assert story.crm.contacts() == []
+
+
+def test_a_deleted_contact_is_made_anew_where_the_rules_say_so(
+    engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox
+) -> None:
+    """`deleted_contact: recreate`: one new contact, with everything the person has learned."""
+    with engine.begin() as db:
+        rules = store.active(db)
+        policy = {"crm": ContactPolicy(deleted_contact="recreate")}
+        store.publish(db, replace(rules, id=0, identity=policy), author="test", comment="deleted ones come back")
+    story = Story(engine, pipeline, put, make(), crm)
+    story.learn()
+    contact = story.id_of("u0@example.com")
+    crm.archive(contact)
+    story.say({"type": "contact.deleted", "contact_id": contact})
+    story.flusher.flush()
+    assert states(engine) == [("in_step", "written")]
+    assert story.id_of("u0@example.com") != contact
+    assert properties(crm, "u0@example.com")["courses_completed_count"] == "1"
 
 
 def merged(story: Story, *, told: bool) -> None:

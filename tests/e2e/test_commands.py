@@ -43,7 +43,7 @@ def test_events_show_tells_the_facts_and_the_systems(run: Run, fed: list[int]) -
     """One event: its row, the fact it became, and that it waits for a worker to write it."""
     done = run("events", "show", str(fed[0]))
     assert done.returncode == 0, done.stderr
-    assert "The event became a fact about the person." in done.stdout
+    assert "The event became a fact about the person" in done.stdout
     assert "course.completed" in done.stdout
     assert "a worker takes it next" in done.stdout
     assert names_nobody(done)

@@ -43,7 +43,7 @@ def test_an_earlier_demo_is_removed_by_name(folder: DataFolder) -> None:
     (folder.path / "my-notes.txt").write_text("mine")
     prepared(folder)
     left = {entry.name for entry in folder.path.iterdir()}
-    assert left == {"lock", ".gitignore", MARK, "tmp", "my-notes.txt"}
+    assert left == {"lock", ".gitignore", MARK, "tmp", "rules", "my-notes.txt"}
     assert not list((folder.path / "tmp").iterdir())
 
 

@@ -15,6 +15,7 @@ from scripts.demo import promises
 from scripts.demo.cast import Cast, faults
 from scripts.demo.ledger import Ended
 from scripts.demo.place import ACADEMY, TIMEZONE
+from scripts.demo.sales import TYPED_NAME, Calls, Echoes, Edit, Merge
 from scripts.demo.story import Live, Refusal, Repeat
 from scripts.demo.traces import _Words, personal_words
 from scripts.sandbox.deliveries import Delivery
@@ -106,7 +107,7 @@ def test_work_that_never_ends_breaks_a_promise() -> None:
 
 def test_the_true_contacts_keep_the_promise() -> None:
     """The judge accepts what it computed itself."""
-    assert promises.crm_tells_the_truth(SENT, true_contacts(), NOW).broken_by == ()
+    assert promises.crm_tells_the_truth(SENT, true_contacts(), NOW, {}).broken_by == ()
 
 
 def wrong_count(contacts: list[dict[str, Any]]) -> None:
@@ -134,7 +135,7 @@ def test_a_wrong_contact_breaks_a_promise(harm: Callable[[list[dict[str, Any]]],
     """One property of one contact is enough, and so is a contact too many or too few."""
     contacts = true_contacts()
     harm(contacts)
-    assert not promises.crm_tells_the_truth(SENT, contacts, NOW).kept
+    assert not promises.crm_tells_the_truth(SENT, contacts, NOW, {}).kept
 
 
 def test_balanced_books_keep_the_promise() -> None:
@@ -229,6 +230,99 @@ def test_a_limit_that_was_overrun_breaks_a_promise() -> None:
     assert not promises.limits_respected({"limited": 1}).kept
 
 
+ECHOES = Echoes(3, 4, {("ignored", "echo"): 4}, Calls(reads=0, writes=3))
+"""What came back of three single writes, all of it recognised."""
+
+
+def test_echoes_that_are_known_keep_the_promise() -> None:
+    """Recognised ones cost no call; one that came before we knew of our own write may cost a read."""
+    assert promises.echoes_lead_nowhere(ECHOES).broken_by == ()
+    early = {("ignored", "echo"): 3, ("done", "applied"): 1}
+    assert promises.echoes_lead_nowhere(replace(ECHOES, became=early, calls=Calls(1, 3))).kept
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"calls": Calls(reads=0, writes=4)},
+        {"calls": Calls(reads=1, writes=3)},
+        {"told": 5},
+        {"became": {("done", "applied"): 4}, "calls": Calls(1, 3)},
+        {"became": {("ignored", "echo"): 3, ("dead", "invalid_event"): 1}},
+    ],
+)
+def test_an_echo_that_leads_somewhere_breaks_a_promise(changed: dict[str, Any]) -> None:
+    """A write or a read because of an echo, one that was lost, none recognised, one that died: each is found."""
+    assert not promises.echoes_lead_nowhere(replace(ECHOES, **changed)).kept
+
+
+KEPT = Edit("firstname", "Hedy", "Heddy", "Heddy", "Heddy", None, Calls(1, 0))
+RIGHTED = Edit("courses_completed_count", "2", "77", "2", "3", 0.4, Calls(1, 1))
+
+
+def test_edits_by_hand_end_as_the_rules_say() -> None:
+    """What sales owns stays, what is ours is right again."""
+    assert promises.theirs_stays(KEPT).broken_by == ()
+    assert promises.ours_is_put_right(RIGHTED).broken_by == ()
+
+
+@pytest.mark.parametrize("changed", [{"shows": "Hedy"}, {"later": "Hedy"}, {"calls": Calls(1, 1)}])
+def test_an_edit_of_theirs_that_is_overwritten_breaks_a_promise(changed: dict[str, Any]) -> None:
+    """At once, or with the next news; and so does a write that puts back what they typed."""
+    assert not promises.theirs_stays(replace(KEPT, **changed)).kept
+
+
+@pytest.mark.parametrize("changed", [{"shows": "77"}, {"shows": ""}, {"later": "77"}])
+def test_an_edit_of_ours_that_stays_breaks_a_promise(changed: dict[str, Any]) -> None:
+    """What we own must show our value when all is quiet."""
+    assert not promises.ours_is_put_right(replace(RIGHTED, **changed)).kept
+
+
+def merged() -> Merge:
+    """Two contacts that became one, which shows what was said of both learners."""
+    first, second = CAST.one_human
+    truth = expected_contacts(SENT, ACADEMY, TIMEZONE, NOW, {second.lms_user_id: first.lms_user_id})
+    (email,) = {one.email.lower() for one in CAST.one_human} & truth.keys()
+    (other,) = {one.email.lower() for one in CAST.one_human} - {email}
+    login = {f"lms_user_id_{ACADEMY}": f"{ACADEMY}:{second.lms_user_id}"}
+    shown = {"email": email, "hs_additional_emails": other, **login, **truth[email]}
+    return Merge((first, second), [{"properties": shown}], 1, 0.5, Calls(1, 1))
+
+
+def test_a_merge_that_is_followed_keeps_the_promise() -> None:
+    """One person and one contact, whichever of the two logins was linked first."""
+    told = merged()
+    assert promises.merge_is_followed(told, SENT, NOW).broken_by == ()
+    shown = told.contacts[0]["properties"]
+    one, other = "lms_user_id", f"lms_user_id_{ACADEMY}"
+    shown[one], shown[other] = shown[other], shown[one]
+    assert promises.merge_is_followed(told, SENT, NOW).broken_by == ()
+
+
+def miscounted(shown: dict[str, str]) -> None:
+    """The number of courses is not that of both."""
+    shown["courses_completed_count"] += "0"
+
+
+def login_lost(shown: dict[str, str]) -> None:
+    """The second login is nowhere."""
+    del shown[f"lms_user_id_{ACADEMY}"]
+
+
+@pytest.mark.parametrize("harm", [miscounted, login_lost])
+def test_a_merged_contact_that_is_wrong_breaks_a_promise(harm: Callable[[dict[str, str]], None]) -> None:
+    """A number that is not both of theirs, or a login that is lost."""
+    told = merged()
+    harm(told.contacts[0]["properties"])
+    assert not promises.merge_is_followed(told, SENT, NOW).kept
+
+
+@pytest.mark.parametrize("changed", [{"people": 2}, {"contacts": []}])
+def test_a_merge_that_is_not_followed_breaks_a_promise(changed: dict[str, Any]) -> None:
+    """Two people behind one contact, or no contact at all."""
+    assert not promises.merge_is_followed(replace(merged(), **changed), SENT, NOW).kept
+
+
 @pytest.mark.parametrize(("writes", "kept"), [(0, False), (10, True), (11, False)])
 def test_one_call_per_event_breaks_a_promise(writes: int, *, kept: bool) -> None:
     """Ten times fewer write calls than events, and not none at all."""
@@ -266,4 +360,10 @@ def test_the_cast_has_everybody_the_story_needs() -> None:
     assert len(unknown) > 5
     assert not unknown & {one.email.lower() for one in [*cast.live, cast.story.learners[0]]}
     assert all(cast.contenders)
+    first, second = cast.one_human
+    assert first.full_name == second.full_name
+    edited = {one.email.lower() for one in [cast.renamed, cast.miscounted, first, second]}
+    assert len(edited) == 4
+    assert not edited & (unknown | {one.email.lower() for one in [*cast.live, *cast.story.learners[:3]]})
+    assert cast.renamed.full_name.split()[0] != TYPED_NAME
     assert {one["kind"] for one in faults() if one} == {"rate_limited", "drop", "processed_then_drop"}

@@ -132,6 +132,17 @@ def test_without_a_product_the_certification_id_names_the_field() -> None:
     assert "certified_cert_x" in ada(certified("issued", 5, Certification("cert-X", "X")))
 
 
+def test_two_learners_who_are_one_human_have_one_contact() -> None:
+    """It shows the courses of both, each once, under the id of whoever goes on."""
+    second = Learner("u-2", "ada@other.example", "Ada Byron")
+    events = [completed(9, 0), completed(8, 1), compose("course.completed", second, COURSES[1], occurred_at=at(7))]
+    events.append(compose("course.completed", second, COURSES[2], occurred_at=at(6)))
+    shown = expected_contacts(events, "academy", "UTC", NOW, {"u-2": "u-1"})
+    assert shown.keys() == {"ada@example.com"}
+    assert shown["ada@example.com"]["lms_user_id"] == "academy:u-1"
+    assert shown["ada@example.com"]["courses_completed_count"] == "3"
+
+
 def test_people_with_one_email_are_contested() -> None:
     """Two learners with one address are no certain contact, but one of two."""
     other = replace(BOB, email=" ADA@example.com")

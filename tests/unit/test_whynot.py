@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integration.errors import Reason
-from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, why_not
+from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, moment, why_not
 from integration.storage.tables import CONNECTION_STATES, SYNC_STATES
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -184,3 +184,14 @@ def test_every_state_that_is_not_in_step_has_a_cause_in_whole_sentences(
             assert "None" not in sentence
             assert "  " not in sentence
             assert ".." not in sentence
+
+
+def test_a_property_that_somebody_puts_back_is_named() -> None:
+    """In step, and still not what it should be: the cause says who, until when, and what to do."""
+    until = NOW + timedelta(hours=20)
+    row = line("in_step", Reason.UNCHANGED, written=3)
+    cause = only(place(row, fields=[SAME], left_alone={"courses_completed_count": until}))
+    assert "puts courses_completed_count back" in cause.happened
+    assert moment(until) in cause.happened
+    assert "workflow" in cause.next
+    assert cause.fields == ("courses_completed_count",)
