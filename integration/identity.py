@@ -13,7 +13,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from integration.errors import Ignored, NeedsAttention, Reason
+from integration.errors import Ignored, NeedsAttention, Reason, RetryLater
 from integration.model.events import LearningEvent, believable
 from integration.model.people import LEARNER, Profile, normalise_email
 from integration.security import redact
@@ -78,7 +78,8 @@ def identify(db: Connection, sightings: Sequence[Sighting], ring: KeyRing, keys:
     """Find or create the person of each sighting and save what was learned about them.
 
     Holds the people concerned until the transaction ends, in an order that cannot deadlock. A sighting that cannot be
-    decided yields NeedsAttention in its place and changes nothing; so does Ignored for somebody who was erased.
+    decided yields NeedsAttention in its place and changes nothing; so does Ignored for somebody who was erased. Raises
+    RetryLater where somebody became another one while we came to hold them.
     """
     people.serialise(db, {name for s in sightings for name in people.lock_names(s.link, s.email)})
     decision = _Decision.load(db, sightings, ring, keys)
@@ -120,6 +121,8 @@ class _Decision:
             for connection, external_id, _ in names:
                 ids_at.setdefault((person_id, connection), set()).add(external_id)
         loaded = people.load(db, known, ring, lock=True)
+        if any(person.is_gone for person in loaded.values()):
+            raise RetryLater(Reason.CONFLICT, "somebody was merged or erased at this moment")
         # Now that they are held: somebody may have moved to another e-mail while we waited for them.
         owners = {
             e: who

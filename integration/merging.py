@@ -30,20 +30,26 @@ def follow(
     None where nobody of ours was behind any of these contacts. Whoever was linked first goes on.
     """
     ids = sorted({new_id, *old_ids})
-    with engine.begin() as db:
-        linked = people.by_link(db, CONTACT, [(connection, one) for one in ids])
-        if not linked:
-            return None
-        survivor, *losers = sorted(set(linked.values()))
-        for loser in losers:
-            become_one(db, survivor, loser, ring, keys)
-        people.link(db, CONTACT, {(connection, new_id): survivor})
-        gone = [one for one in ids if one != new_id]
-        merges.repoint(db, connection, CONTACT, dict.fromkeys(gone, new_id))
-        merges.readdress(db, connection, survivor, gone, new_id)
-    for loser in losers:
-        log.info("people.merged", connection=connection, person=survivor, merged=loser)
-    return survivor
+    names = [(connection, one) for one in ids]
+    while True:
+        with engine.begin() as db:
+            behind = sorted(set(people.by_link(db, CONTACT, names).values()))
+            if not behind:
+                return None
+            survivor, *losers = behind
+            # One pair in a transaction, because their names are held before any row of people is.
+            for loser in losers[:1]:
+                become_one(db, survivor, loser, ring, keys)
+            people.load(db, [survivor], ring, lock=True)
+            people.link(db, CONTACT, {(connection, new_id): survivor})
+            gone = [one for one in ids if one != new_id]
+            merges.repoint(db, connection, CONTACT, dict.fromkeys(gone, new_id))
+            merges.readdress(db, connection, survivor, gone, new_id)
+            is_followed = set(people.by_link(db, CONTACT, names).values()) == {survivor}
+        for loser in losers[:1]:
+            log.info("people.merged", connection=connection, person=survivor, merged=loser)
+        if is_followed:
+            return survivor
 
 
 def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: IndexKeys) -> None:
@@ -64,7 +70,7 @@ def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: I
     if {p.profile.email for p in held.values()} != emails or merges.names(db, (survivor, loser), [LEARNER]) != known:
         raise RetryLater(Reason.CONFLICT, "the two people changed at this moment")
     if any(person.is_gone for person in held.values()):
-        return
+        raise RetryLater(Reason.CONFLICT, "one of the two was merged or erased at this moment")
     _learn(db, held[survivor], held[loser], ring, keys)
     version = max(person.version for person in held.values()) + 1
     merges.move(db, survivor, loser, version, NAMES)

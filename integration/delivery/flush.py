@@ -276,6 +276,8 @@ class Flusher:
         made: Sequence[Call],
     ) -> None:
         with self.engine.begin() as db:
+            # People are held before rows of sync_state, as everywhere.
+            people.link(db, CONTACT, _new_links(self.connection, batch.links, rows))
             kept = sync_state.settle(db, lease, list(batch.settled.values()), rule_set=batch.rule_set)
             attempts.append(
                 db,
@@ -286,7 +288,6 @@ class Flusher:
                 started_at=started,
                 rule_set=batch.rule_set,
             )
-            people.link(db, CONTACT, _new_links(self.connection, batch.links, rows))
             calls.add(db, self.connection, made)
             new_refusals = self._note_fields(db, batch)
             in_loop = loops.count(db, self.connection, batch.rewritten)

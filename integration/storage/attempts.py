@@ -10,9 +10,12 @@ from sqlalchemy import Connection
 from integration.errors import Reason
 from integration.storage.statement import execute
 
-# One statement for both: each try, and an audit row for each that changed the other side.
+# One statement for both: each try, and an audit row for each that changed the other side. Who was erased meanwhile has
+# no row to try for any more: that somebody was written is still true, what they are called there must not come back.
 _APPEND = """
-WITH tries AS MATERIALIZED (
+WITH held AS MATERIALIZED (
+    SELECT id FROM sync_state WHERE id = ANY(%(subject_id)s::bigint[]) ORDER BY connection, subject_id FOR KEY SHARE
+), tries AS MATERIALIZED (
     SELECT t.*, string_to_array(t.names, ',') AS fields
     FROM unnest(%(subject_id)s::bigint[], %(person_id)s::bigint[], %(outcome)s::text[], %(reason)s::text[],
                 %(detail)s::text[], %(version)s::bigint[], %(names)s::text[], %(remote_id)s::text[], %(sent)s::bool[])
@@ -22,7 +25,7 @@ WITH tries AS MATERIALIZED (
                           version, fields, remote_id, rule_set)
     SELECT 'sync_state', subject_id, %(connection)s, %(operation)s, %(batch)s, %(started_at)s, outcome, reason, detail,
            version, fields, remote_id, %(rule_set)s
-    FROM tries
+    FROM tries JOIN held ON held.id = tries.subject_id
 )
 INSERT INTO audit (actor, action, connection, subject_type, subject_id, fields, outcome, reference)
 SELECT %(actor)s, %(action)s, %(connection)s, 'person', person_id, fields, reason, 'sync_state:' || subject_id
