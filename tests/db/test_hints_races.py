@@ -251,3 +251,12 @@ def test_an_erasure_reaches_what_others_took_for_theirs(story: Story) -> None:
     story.say(merge_hint("990011", contact))
     assert inbox_states(story.engine)[-1] == ("ignored", "erased")
     assert not names_contact(dump(story), contact)
+
+
+def test_a_merge_that_was_said_is_written_to_the_new_contact_at_once(story: Story) -> None:
+    """Nothing is asked about an old id that leads elsewhere: that would be a call for each of them."""
+    story.learn(2)
+    first, second = story.id_of("u0@example.com"), story.id_of("u1@example.com")
+    survivor = story.crm.merge(first, second)
+    story.say(merge_hint(survivor, first, second))
+    assert rows(story.engine, "SELECT remote_id FROM sync_state WHERE status = 'due'") == [(survivor,)]

@@ -200,10 +200,12 @@ class Story(Judged, RuleBasedStateMachine):
         if what.startswith("edit"):
             crm.edit(who, f"job {len(self.accepted)}", "last_course_completed" if what == "edit ours" else None)
         elif what == "merge two":
-            pair = crm.of(who), crm.of((who + 1) % LEARNERS)
-            known = {name for (name,) in self.world.rows("SELECT external_id FROM links WHERE object_type = 'contact'")}
-            if {one.id for one in pair if one} <= known:  # else only the addresses say whose they are, and those change
-                crm.merge_two(who, (who + 1) % LEARNERS)
+            other = (who + 1) % LEARNERS
+            known = {name for (name,) in self.world.rows("SELECT external_id FROM links")}
+            names = {contact.id for one in (who, other) if (contact := crm.of(one))}
+            names |= {user_of(one, lms) for one in (who, other) for lms in ("academy", "campus")}
+            if names <= known:  # else only their addresses say whose they are, which is for a person to decide
+                crm.merge_two(who, other)
         elif what.startswith("merge"):
             crm.merge(who, ours_first=what == "merge")
         elif who in crm.became or who in crm.became.values():
