@@ -63,6 +63,7 @@ class Eraser:
             people.load(db, ids, self.ring, lock=True)
             if set(self._names(db, ids)) != set(names) or erasure.everybody(db, [person_id]) != ids:
                 raise RetryLater(Reason.CONFLICT, "the person changed at this moment")
+            erasure.hold(db, ids)
             buried = tombstones.bury(db, names, self.keys, person_id)
             shredded = erasure.shred(db, ids, about)
             removed = {"inbox": shredded, **erasure.remove(db, ids, (CONTACT, LEARNER))}

@@ -10,27 +10,30 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from integration import merging
 from integration.delivery.belief import Belief
 from integration.delivery.ownership import same_value
 from integration.erasure import Eraser
-from integration.errors import Reason
+from integration.errors import Reason, RetryLater
 from integration.model.contacts import CONTACT
 from integration.model.hints import ContactHint, HintType
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import doubts, people, tombstones
+from integration.storage.base import AWAY
 from integration.storage.doubts import Believed
 from integration.storage.inbox import Settled
+from integration.storage.tombstones import Name
+
+log = structlog.get_logger(__name__)
 
 CLOCKS: Final = timedelta(minutes=1)
 """How far the CRM's clock may be behind ours; what it dates earlier than our last look was there when we looked."""
 
 APPEARS = (HintType.CREATED, HintType.RESTORED, HintType.CHANGED)
 """What may bring the contact that somebody waits for. A change may be one of the address."""
-
-ACTOR = "coursewire"
 
 
 class Said(NamedTuple):
@@ -44,6 +47,11 @@ class Said(NamedTuple):
     def contact(self) -> tuple[str, str]:
         """The contact as a link names it."""
         return self.connection, self.hint.contact_id
+
+    @property
+    def names(self) -> set[Name]:
+        """All contacts that the hint names, as tombstones know them."""
+        return {(CONTACT, self.connection, one) for one in (self.hint.contact_id, *self.hint.merged_ids)}
 
 
 @dataclass(slots=True)
@@ -65,40 +73,53 @@ class Hints:
     keys: IndexKeys
     eraser: Callable[[], Eraser]
 
-    def reshape(self, said: Sequence[Said]) -> set[int]:
-        """Follow merges and erase people, each in a transaction of its own; return the rows that erased somebody.
+    def reshape(self, said: Sequence[Said]) -> tuple[set[int], list[Settled]]:
+        """Follow merges and erase people, each in a transaction of its own.
 
-        Before anything else of the batch, so that the rest meets the people as they are now.
+        Return the rows that erased somebody, and what becomes of rows that broke us: they do not sink the batch. Before
+        anything else of it, so that the rest meets the people as they are now. Raises RetryLater where somebody changed
+        at this moment, and what the database raises when it is away; then all of it is done again.
         """
-        for one in said:
-            if one.hint.type is HintType.MERGED:
-                merging.follow(
-                    self.engine, one.connection, one.hint.contact_id, one.hint.merged_ids, self.ring, self.keys
-                )
-        erased = set()
-        for one in said:
-            if one.hint.type is HintType.ERASED:
-                with self.engine.begin() as db:
-                    person_id = people.by_link(db, CONTACT, [one.contact]).get(one.contact)
-                    if person_id is None:
-                        tombstones.bury(db, [(CONTACT, *one.contact)], self.keys, None)
-                if person_id is not None:
-                    self.eraser().erase(person_id, actor=one.connection)
-                erased.add(one.row_id)
-        return erased
+        erased, failed = set(), []
+        for kind, follow in ((HintType.MERGED, self._merge), (HintType.ERASED, self._erase)):
+            for one in said:
+                if one.hint.type is not kind:
+                    continue
+                try:
+                    follow(one)
+                except (*AWAY, RetryLater):
+                    raise
+                except Exception as error:
+                    log.exception("hint.failed", inbox=one.row_id, connection=one.connection)
+                    sentence = f"it could not be followed: {type(error).__name__}"
+                    failed.append(Settled(one.row_id, "dead", Reason.INTERNAL_ERROR, sentence))
+                else:
+                    erased |= {one.row_id} if kind is HintType.ERASED else set()
+        return erased, failed
+
+    def _merge(self, one: Said) -> None:
+        merging.follow(self.engine, one.connection, one.hint.contact_id, one.hint.merged_ids, self.ring, self.keys)
+
+    def _erase(self, one: Said) -> None:
+        with self.engine.begin() as db:
+            person_id = people.by_link(db, CONTACT, [one.contact]).get(one.contact)
+            if person_id is None:
+                tombstones.bury(db, [(CONTACT, *one.contact)], self.keys, None)
+        if person_id is not None:
+            self.eraser().erase(person_id, actor=one.connection)
 
     def apply(self, db: Connection, said: Sequence[Said], erased: set[int]) -> Heard:
         """Say what becomes of each hint, and put in doubt what they are about."""
         heard = Heard()
         known = doubts.believed(db, sorted({one.contact for one in said}))
         strangers = [one for one in said if one.contact not in known]
-        buried = tombstones.buried(db, {(CONTACT, *one.contact) for one in strangers}, self.keys)
+        buried = tombstones.buried(db, {name for one in strangers for name in one.names}, self.keys)
         appearing = {one.connection for one in strangers if _may_appear(one.hint)}
         waited_for = doubts.waits(db, sorted(appearing))
         doubted: list[int] = []
         for one in said:
             believed = known.get(one.contact)
-            if one.row_id in erased or (CONTACT, *one.contact) in buried:
+            if one.row_id in erased or not buried.isdisjoint(one.names):
                 heard.erased.append(one.row_id)
                 heard.outcomes.append(Settled(one.row_id, "ignored", Reason.ERASED))
             elif believed is None and one.connection in waited_for and _may_appear(one.hint):
@@ -135,8 +156,10 @@ class Hints:
             return None
         if hint.property not in belief.known:
             return Reason.NOT_MAPPED
+        if believed.doubted_at is not None or believed.status == "sending":
+            return None  # what is believed is about to change: the old value may be somebody's answer to our new one
         is_said = hint.value is not None and same_value(hint.value, belief.known[hint.property])
-        return Reason.ECHO if is_said and believed.doubted_at is None else None
+        return Reason.ECHO if is_said else None
 
 
 def _may_appear(hint: ContactHint) -> bool:

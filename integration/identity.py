@@ -14,7 +14,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from integration.errors import Ignored, NeedsAttention, Reason
+from integration.errors import Ignored, NeedsAttention, Reason, RetryLater
 from integration.model.events import LearningEvent, believable
 from integration.model.identity import NONE, Identity, learners
 from integration.model.people import LEARNER, Profile, normalise_email, normalise_employee_id
@@ -91,7 +91,7 @@ def identify(
 
     Holds the people concerned until the transaction ends, in an order that cannot deadlock. A sighting that cannot be
     decided yields NeedsAttention in its place and changes nothing; Ignored where the person was erased, or where a rule
-    leaves the learner out anyway.
+    leaves the learner out anyway. Raises RetryLater where somebody became another one while we came to hold them.
     """
     sightings = [_own(sighting, rules) for sighting in sightings]
     people.serialise(db, {name for s in sightings for name in people.lock_names(s.link, s.email, s.employee_id)})
@@ -166,6 +166,8 @@ class _Decision:
             for connection, external_id, _ in names:
                 ids_at.setdefault((person_id, connection), set()).add(external_id)
         loaded = people.load(db, known, ring, lock=True)
+        if any(person.is_gone for person in loaded.values()):
+            raise RetryLater(Reason.CONFLICT, "somebody was merged or erased at this moment")
         owners = _still(by_email, loaded, lambda profile: profile.email)
         employees = _still(by_id, loaded, lambda profile: profile.employee_id)
         return cls(

@@ -30,21 +30,27 @@ def follow(
     None where nobody of ours was behind any of these contacts. Whoever was linked first goes on.
     """
     ids = sorted({new_id, *old_ids})
-    with engine.begin() as db:
-        linked = people.by_link(db, CONTACT, [(connection, one) for one in ids])
-        if not linked:
-            return None
-        survivor, *losers = sorted(set(linked.values()))
-        for loser in losers:
-            become_one(db, survivor, loser, ring, keys)
-        people.link(db, CONTACT, {(connection, new_id): survivor})
-        gone = [one for one in ids if one != new_id]
-        merges.repoint(db, connection, CONTACT, dict.fromkeys(gone, new_id))
-        merges.readdress(db, connection, survivor, gone, new_id)
-        deliveries.wake(db, [survivor])
-    for loser in losers:
-        log.info("people.merged", connection=connection, person=survivor, merged=loser)
-    return survivor
+    names = [(connection, one) for one in ids]
+    while True:
+        with engine.begin() as db:
+            behind = sorted(set(people.by_link(db, CONTACT, names).values()))
+            if not behind:
+                return None
+            survivor, *losers = behind
+            # One pair in a transaction, because their names are held before any row of people is.
+            for loser in losers[:1]:
+                become_one(db, survivor, loser, ring, keys)
+            people.load(db, [survivor], ring, lock=True)
+            people.link(db, CONTACT, {(connection, new_id): survivor})
+            gone = [one for one in ids if one != new_id]
+            merges.repoint(db, connection, CONTACT, dict.fromkeys(gone, new_id))
+            merges.readdress(db, connection, survivor, gone, new_id)
+            deliveries.wake(db, [survivor])
+            is_followed = set(people.by_link(db, CONTACT, names).values()) == {survivor}
+        for loser in losers[:1]:
+            log.info("people.merged", connection=connection, person=survivor, merged=loser)
+        if is_followed:
+            return survivor
 
 
 def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: IndexKeys) -> None:
@@ -55,17 +61,18 @@ def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: I
     known = merges.names(db, (survivor, loser), [LEARNER])
     before = people.load(db, (survivor, loser), ring)
     links = {(name.connection, name.external_id) for name in known}
-    emails = {person.profile.email for person in before.values()}
+    called = {(person.profile.email, person.profile.employee_id) for person in before.values()}
     people.serialise(
         db,
-        {name for link in links for name in people.lock_names(link, None)}
-        | {name for email in emails for name in people.lock_names(None, email)},
+        {name for link in links for name in people.lock_names(link)}
+        | {name for email, employee_id in called for name in people.lock_names(None, email, employee_id)},
     )
     held = people.load(db, (survivor, loser), ring, lock=True)
-    if {p.profile.email for p in held.values()} != emails or merges.names(db, (survivor, loser), [LEARNER]) != known:
+    now_called = {(person.profile.email, person.profile.employee_id) for person in held.values()}
+    if now_called != called or merges.names(db, (survivor, loser), [LEARNER]) != known:
         raise RetryLater(Reason.CONFLICT, "the two people changed at this moment")
     if any(person.is_gone for person in held.values()):
-        return
+        raise RetryLater(Reason.CONFLICT, "one of the two was merged or erased at this moment")
     _learn(db, held[survivor], held[loser], ring, keys)
     version = max(person.version for person in held.values()) + 1
     merges.move(db, survivor, loser, version, NAMES)
@@ -86,13 +93,16 @@ def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: I
 
 
 def _learn(db: Connection, survivor: people.Person, loser: people.Person, ring: KeyRing, keys: IndexKeys) -> None:
-    """Keep of the other's profile what the survivor's lacks; the other address stays an alias."""
+    """Keep of the other's profile what the survivor's lacks; the other address and employee id stay aliases."""
     if survivor.is_unreadable or loser.is_unreadable:
         return
     ours, theirs = survivor.profile, loser.profile
     if ours.email is None and theirs.email is not None:
         ours = replace(ours, email=theirs.email, email_at=theirs.email_at)
-        loser.profile = replace(theirs, email=None, email_at=None)
+        loser.profile = replace(loser.profile, email=None, email_at=None)
+    if ours.employee_id is None and theirs.employee_id is not None:
+        ours = replace(ours, employee_id=theirs.employee_id, employee_id_at=theirs.employee_id_at)
+        loser.profile = replace(loser.profile, employee_id=None, employee_id_at=None)
     if ours.full_name is None:
         ours = replace(ours, full_name=theirs.full_name, full_name_at=theirs.full_name_at)
     if ours is not survivor.profile:

@@ -102,8 +102,13 @@ class Pipeline:
 
     def _work(self, claimed: list[Claimed], lease: UUID) -> Recorded:
         translated, settled = self._translate(claimed)
-        if erased := self.hints.reshape(_said(translated)):
-            translated = [replace(item, has_erased=item.row.id in erased) for item in translated]
+        if said := _said(translated):
+            erased, failed = self.hints.reshape(said)
+            settled += failed
+            left_out = {one.id for one in failed}
+            translated = [
+                replace(item, has_erased=item.row.id in erased) for item in translated if item.row.id not in left_out
+            ]
         recorded = self._record(translated, settled, lease)
         log.info(
             "sync.done",
@@ -120,7 +125,7 @@ class Pipeline:
             try:
                 translated.append(self._read(row))
             except CoursewireError as error:
-                settled.append(Settled(row.id, _state_after(error), error.reason, error.detail or None))
+                settled.append(Settled.unread(row.id, error))
             except Exception:  # a connector's bug must not sink the batch, and must be seen
                 log.exception("translate.failed", inbox=row.id, connection=row.connection)
                 settled.append(Settled(row.id, "dead", Reason.INTERNAL_ERROR, "the connector could not read it"))
@@ -154,8 +159,8 @@ class Pipeline:
                     erasure.shred(db, [], erased)
                 # Only now: what waits may have been parked by this very batch.
                 released = inbox.release(db, opened)
-        except AWAY:
-            raise
+        except (*AWAY, RetryLater):
+            raise  # no row is to blame
         except Exception as error:
             if not translated:
                 raise
@@ -265,12 +270,6 @@ class Pipeline:
         for item in batch:
             outcomes.setdefault(item.row.id, Settled(item.row.id, "ignored", Reason.UNKNOWN_TYPE))
         return list(outcomes.values())
-
-
-def _state_after(error: CoursewireError) -> str:
-    if isinstance(error, Ignored):
-        return "ignored"
-    return "parked" if isinstance(error, NeedsAttention) else "dead"
 
 
 def _courses(facts: Iterable[Fact]) -> list[CourseSeen]:

@@ -16,6 +16,8 @@ CREATE TABLE clock.ahead (seconds float8 NOT NULL);
 INSERT INTO clock.ahead VALUES (0);
 CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql
 AS 'SELECT pg_catalog.now() + seconds * interval ''1 second'' FROM clock.ahead';
+CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql
+AS 'SELECT pg_catalog.clock_timestamp() + seconds * interval ''1 second'' FROM clock.ahead';
 """
 
 _DEFAULTS = """

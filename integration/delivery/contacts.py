@@ -97,7 +97,7 @@ class Batch(Comparison):
     ) -> None:
         """Note what must be written to a contact, or settle the row where nothing differs."""
         if self.links.setdefault(remote_id, row.person_id) != row.person_id:
-            self._park(row, Reason.CONTACT_SHARED, f"contact {remote_id} already stands for another person")
+            self._park_shared(row, self.links[remote_id])
             return
         different = self._changes(row, known)
         if different:
@@ -131,18 +131,22 @@ class Batch(Comparison):
             self._read(by, asked, found)
         if self.trouble:
             return []
-        taken = self.owners([contact.id for contact in found.values()]) if found else {}
+        asked_ids = [row.remote_id for row in rows if row.remote_id and row.remote_id in self.moved]
+        taken = self.owners([*(contact.id for contact in found.values()), *asked_ids]) if found else {}
         for row in rows:
             if row.id not in found:
                 continue
             contact = found[row.id]
             holder = self.links.get(contact.id, taken.get(contact.id, row.person_id))
-            if holder != row.person_id and row.remote_id in self.moved:
+            is_moved = row.remote_id is not None and row.remote_id in self.moved
+            if is_moved and (before := taken.get(row.remote_id or "", row.person_id)) != row.person_id:
+                self._park_shared(row, before)  # it was another's before it was merged, and is no word of who is one
+            elif holder != row.person_id and is_moved:
                 # The two were merged over there: they become one here, and are written once (rule 17).
                 later = Settled(row.id, "due", Reason.CONTACT_MERGED, after=1.0, attempt_counts=False)
                 self._settle(row, later, was_sent=False)
             elif holder != row.person_id:
-                self._park(row, Reason.CONTACT_SHARED, f"contact {contact.id} already stands for another person")
+                self._park_shared(row, holder)
             else:
                 self._compare(row, contact.id, contact.fields, changes, seen=True)
         return [row for row in rows if row.id not in found and row.id not in self.settled]
@@ -158,6 +162,10 @@ class Batch(Comparison):
         for row in missing[policy.SINGLE_READS :]:
             later = Settled(row.id, "due", Reason.CONTACT_MERGED, after=0.0, attempt_counts=False)
             self._settle(row, later, was_sent=False)
+
+    def _park_shared(self, row: Claimed, holder: int) -> None:
+        """Leave to a person that a contact is another's, who is named by our number: that outlives an erasure."""
+        self._park(row, Reason.CONTACT_SHARED, f"the contact found stands for person {holder} already")
 
     def _keys(self, row: Claimed) -> list[tuple[str, str]]:
         useless = self.left_out | self.dead_keys | self.refused_keys
@@ -274,7 +282,7 @@ class Batch(Comparison):
             self.accepted_fields.update(write.fields)
             self.rewritten += [(row.person_id, name) for name in self._put_back(row, write.fields, known)]
             if self.links.setdefault(answer.id, row.person_id) != row.person_id:
-                self._park(row, Reason.CONTACT_SHARED, f"contact {answer.id} already stands for another person")
+                self._park_shared(row, self.links[answer.id])
                 return
             blank = dict.fromkeys(self._wanted(row), "") if answer.created else {}
             answered = {f: v for f, v in answer.fields.items() if f in write.fields}

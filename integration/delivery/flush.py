@@ -270,6 +270,11 @@ class Flusher:
         made: Sequence[Call],
     ) -> None:
         with self.engine.begin() as db:
+            # People are held before rows of sync_state, as everywhere.
+            found = _new_links(self.connection, batch.links, rows)
+            people.link(db, CONTACT, found)
+            if found and self.on_link:
+                self.on_link(db, set(found.values()))
             kept = sync_state.settle(db, lease, list(batch.settled.values()), rule_set=batch.rule_set)
             attempts.append(
                 db,
@@ -280,10 +285,6 @@ class Flusher:
                 started_at=started,
                 rule_set=batch.rule_set,
             )
-            found = _new_links(self.connection, batch.links, rows)
-            people.link(db, CONTACT, found)
-            if found and self.on_link:
-                self.on_link(db, set(found.values()))
             calls.add(db, self.connection, made)
             new_refusals = self._note_fields(db, batch)
             in_loop = loops.count(db, self.connection, batch.rewritten)

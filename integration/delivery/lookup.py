@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from integration.delivery import trouble
 from integration.delivery.budget import Budget
-from integration.errors import CoursewireError, NeedsAttention, Reason
+from integration.errors import CoursewireError, Reason
 from integration.model.contacts import RemoteContact
 from integration.model.hints import ContactHint
 from integration.model.people import normalise_email
@@ -117,8 +117,8 @@ class Lookup:
             try:
                 payload = self.ring.open(row.payload or b"", inbox.payload_context(row.connection, row.request_id))
                 said = self.system.translate(payload)
-            except NeedsAttention as error:
-                settled.append(Settled(row.id, "parked", error.reason, error.detail))
+            except CoursewireError as error:  # of the row, and not of the connection: the others are looked up
+                settled.append(Settled.unread(row.id, error))
                 continue
             for hint in said:
                 if isinstance(hint, ContactHint):

@@ -1,8 +1,9 @@
 """Each try to write a record, kept as a row: field names and reasons, never values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, LiteralString
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -10,9 +11,19 @@ from sqlalchemy import Connection
 from integration.errors import Reason
 from integration.storage.statement import execute
 
-# One statement for both: each try, and an audit row for each that changed the other side.
+SubjectType = Literal["sync_state", "delivery"]
+
+_HELD: Mapping[SubjectType, LiteralString] = {
+    "sync_state": """
+        SELECT id FROM sync_state WHERE id = ANY(%(subject_id)s::bigint[]) ORDER BY connection, subject_id FOR KEY SHARE
+        """,
+    "delivery": "SELECT id FROM deliveries WHERE id = ANY(%(subject_id)s::bigint[]) ORDER BY id FOR KEY SHARE",
+}
+
+# One statement for both: each try, and an audit row for each that changed the other side. Who was erased meanwhile has
+# no row to try for any more: that somebody was written is still true, what they are called there must not come back.
 _APPEND = """
-WITH tries AS MATERIALIZED (
+WITH held AS MATERIALIZED ({held}), tries AS MATERIALIZED (
     SELECT t.*, string_to_array(t.names, ',') AS fields
     FROM unnest(%(subject_id)s::bigint[], %(person_id)s::bigint[], %(outcome)s::text[], %(reason)s::text[],
                 %(detail)s::text[], %(version)s::bigint[], %(names)s::text[], %(remote_id)s::text[], %(sent)s::bool[])
@@ -22,12 +33,15 @@ WITH tries AS MATERIALIZED (
                           version, fields, remote_id, rule_set)
     SELECT %(subject_type)s, subject_id, %(connection)s, %(operation)s, %(batch)s, %(started_at)s, outcome, reason,
            detail, version, fields, remote_id, %(rule_set)s
-    FROM tries
+    FROM tries JOIN held ON held.id = tries.subject_id
 )
 INSERT INTO audit (actor, action, connection, subject_type, subject_id, fields, outcome, reference)
 SELECT %(actor)s, %(action)s, %(connection)s, 'person', person_id, fields, reason, %(subject_type)s || ':' || subject_id
 FROM tries WHERE sent
 """
+
+
+_STATEMENTS = {kind: _APPEND.format(held=held) for kind, held in _HELD.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +68,12 @@ def append(  # noqa: PLR0913 - what is the same for all tries of a batch
     batch: UUID,
     started_at: datetime,
     rule_set: int | None,
-    subject_type: str = "sync_state",
+    subject_type: SubjectType = "sync_state",
     action: str = "contact.write",
 ) -> None:
     """Append a batch of tries, and an audit row for each that changed the other side.
 
-    `subject_type` is the table of the rows they were for, `action` what the audit log calls it.
+    `subject_type` is what the rows are that they were for, `action` what the audit log calls it.
     """
     if not attempts:
         return
@@ -82,4 +96,4 @@ def append(  # noqa: PLR0913 - what is the same for all tries of a batch
         "remote_id": [a.remote_id for a in attempts],
         "sent": [a.was_sent for a in attempts],
     }
-    execute(db, _APPEND, values)
+    execute(db, _STATEMENTS[subject_type], values)

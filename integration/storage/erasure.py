@@ -7,9 +7,32 @@ from typing import LiteralString, NamedTuple
 from sqlalchemy import Connection
 
 from integration.errors import Reason
+from integration.model.contacts import CONTACT
 from integration.storage.statement import execute
 
 _ALL = "SELECT id FROM people WHERE id = ANY(%(ids)s::bigint[]) OR merged_into = ANY(%(ids)s::bigint[]) ORDER BY id"
+
+# What others have by mistake of them: a contact that was taken for theirs as well. Held before anything is removed, in
+# the order in which `want` takes rows of sync_state; whoever settles a call now comes before us or finds nothing.
+_HOLD = """
+SELECT FROM sync_state s
+WHERE s.subject_id = ANY(%(ids)s::bigint[]) OR (s.connection, s.remote_id) IN (
+    SELECT connection, external_id FROM links WHERE object_id = ANY(%(ids)s::bigint[]) AND object_type = %(contact)s)
+ORDER BY s.connection, s.subject_id FOR UPDATE
+"""
+
+_FORGET: tuple[LiteralString, ...] = (
+    """
+    UPDATE sync_state s SET remote_id = NULL, remote_values = NULL, remote_at = NULL
+    FROM links l WHERE l.object_id = ANY(%(ids)s::bigint[]) AND l.object_type = %(contact)s
+      AND s.connection = l.connection AND s.remote_id = l.external_id
+    """,
+    """
+    UPDATE attempts a SET remote_id = NULL
+    FROM links l WHERE l.object_id = ANY(%(ids)s::bigint[]) AND l.object_type = %(contact)s
+      AND a.connection = l.connection AND a.remote_id = l.external_id
+    """,
+)
 
 # In this order: tries before the rows they were for, what was to be delivered before the facts it was about.
 _REMOVE: Mapping[str, LiteralString] = MappingProxyType(
@@ -77,8 +100,15 @@ def everybody(db: Connection, ids: Sequence[int]) -> list[int]:
 
 def remove(db: Connection, ids: Sequence[int], object_types: Sequence[str]) -> dict[str, int]:
     """Remove what is known of these people, whose rows the caller holds; return how many rows of which table."""
-    values = {"ids": list(ids), "object_types": list(object_types)}
+    values = {"ids": list(ids), "object_types": list(object_types), "contact": CONTACT}
+    for statement in _FORGET:
+        execute(db, statement, values)
     return {table: execute(db, statement, values).rowcount for table, statement in _REMOVE.items()}
+
+
+def hold(db: Connection, ids: Sequence[int]) -> None:
+    """Hold what any system holds of these people, whose rows the caller holds."""
+    execute(db, _HOLD, {"ids": list(ids), "contact": CONTACT})
 
 
 def shred(db: Connection, person_ids: Sequence[int], ids: Sequence[int] = ()) -> int:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from integration.errors import Reason
+from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason
 from integration.storage.base import FORGETTABLE
 from integration.storage.statement import execute
 
@@ -176,6 +176,14 @@ class Settled:
     detail: str | None = None
     person_id: int | None = None
     park_keys: tuple[bytes, ...] = ()
+
+    @classmethod
+    def unread(cls, row_id: int, error: CoursewireError) -> Self:
+        """Return what becomes of a row whose payload could not be read."""
+        if isinstance(error, Ignored):
+            return cls(row_id, "ignored", error.reason, error.detail or None)
+        status = "parked" if isinstance(error, NeedsAttention) else "dead"
+        return cls(row_id, status, error.reason, error.detail or None)
 
 
 class Unrung(NamedTuple):

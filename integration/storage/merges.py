@@ -43,10 +43,14 @@ UPDATE sync_state SET status = 'in_step', written = wanted, not_before = NULL, r
 WHERE subject_id = %(loser)s
 """
 
-# Not before the other's call has ended, which may still be on its way to the same contact (rule 2).
+# A call about the other may still be on its way to the same contact (rule 2): until that call's lease ends the row is
+# held by nobody, and no news can make it due before. The sweeper takes it back, as it does with those of the dead.
 _GO_ON = """
 UPDATE sync_state s SET doubted_at = clock_timestamp(), remote_id = coalesce(s.remote_id, t.remote_id),
-    not_before = CASE WHEN s.status = 'sending' THEN s.not_before ELSE greatest(s.not_before, t.busy_until) END
+    status = CASE WHEN t.busy_until IS NULL THEN s.status ELSE 'sending' END,
+    lease = CASE WHEN t.busy_until IS NULL THEN s.lease ELSE gen_random_uuid() END,
+    lease_until = CASE WHEN t.busy_until IS NULL THEN s.lease_until ELSE greatest(s.lease_until, t.busy_until) END,
+    claimed_with = CASE WHEN t.busy_until IS NULL THEN s.claimed_with ELSE 0 END
 FROM unnest(%(connection)s::text[], %(remote_id)s::text[], %(busy_until)s::timestamptz[])
      AS t(connection, remote_id, busy_until)
 WHERE s.subject_id = %(survivor)s AND s.connection = t.connection
@@ -108,7 +112,10 @@ def end(db: Connection, loser: int) -> None:
 
 
 def go_on(db: Connection, survivor: int, held: Iterable[Held]) -> None:
-    """Let nothing be believed of the survivor's contacts; where they had none, they have the other's."""
+    """Let nothing be believed of the survivor's contacts; where they had none, they have the other's.
+
+    Nobody writes the survivor while a call about the other may be on its way.
+    """
     others = [row for row in held if row.person_id != survivor]
     values = {
         "survivor": survivor,

@@ -73,9 +73,17 @@ FROM unnest(%(id)s::bigint[], %(profile)s::bytea[], %(email_key)s::bytea[], %(em
 WHERE p.id = t.id
 """
 
+# Whoever comes late with a link finds the person merged (then it is the survivor's) or erased (then it must not be).
 _LINK = """
+WITH living AS MATERIALIZED (
+    SELECT id, coalesce(merged_into, id) AS goes_on FROM people
+    WHERE id = ANY(%(object_id)s::bigint[]) AND erased_at IS NULL ORDER BY id FOR KEY SHARE
+)
 INSERT INTO links (connection, object_type, external_id, object_id)
-SELECT * FROM unnest(%(connection)s::text[], %(object_type)s::text[], %(external_id)s::text[], %(object_id)s::bigint[])
+SELECT t.connection, t.object_type, t.external_id, living.goes_on
+FROM unnest(%(connection)s::text[], %(object_type)s::text[], %(external_id)s::text[], %(object_id)s::bigint[])
+     AS t(connection, object_type, external_id, object_id)
+JOIN living ON living.id = t.object_id
 ORDER BY 1, 2, 3
 ON CONFLICT (connection, object_type, external_id) DO NOTHING
 """
@@ -208,7 +216,10 @@ def save(db: Connection, people: Iterable[Person], ring: KeyRing, keys: IndexKey
 
 
 def link(db: Connection, object_type: str, names: Mapping[tuple[str, str], int]) -> None:
-    """Remember what other systems call our objects; a name that is taken stays as it is."""
+    """Remember what other systems call people; a name that is taken stays as it is.
+
+    Holds the people, so it comes before any row of sync_state is held. Who was erased gets no link.
+    """
     if not names:
         return
     values = {

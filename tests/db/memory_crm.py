@@ -1,13 +1,16 @@
 """A CRM in memory behind the ContactStore port: as strict and as moody as a real one, and a thousand times as fast.
 
-It knows which learner a contact is about by the addresses in it, and takes down what must never happen.
+It knows which learner a contact is about by the addresses in it, and takes down what must never happen. What happens to
+contacts is `said`, as webhooks would; who hears it is for the story to decide.
 """
 
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
+from typing import Any, NamedTuple
 
 from integration.errors import BatchRejected, ConnectionBroken, Reason, RetryLater, UnknownOutcome
 from integration.model.contacts import Answer, ContactWrite, Failed, RemoteContact, Written
@@ -31,9 +34,21 @@ OUTCOMES = (
 )
 
 
+TOLD = ("jobtitle", "last_course_completed")
+"""Properties whose changes are said: one of the customer's own, and one that both sides write."""
+
+
+class Said(NamedTuple):
+    """A hint, and which learner it is about; `by_hand`: the property that a person changed."""
+
+    hint: dict[str, Any]
+    who: int
+    by_hand: str | None = None
+
+
 @dataclass(slots=True)
 class Contact:
-    """One record; `who` is the learner it is about."""
+    """One record; `who` is the learner it is about, of several who became one the first."""
 
     id: str
     who: int
@@ -51,8 +66,12 @@ class MemoryCrm:
 
     capabilities = Capabilities(holds_contacts=True, batch_size=2, rates={ANY_CALL: Rate(1_000_000, 1.0)})
 
-    def __init__(self) -> None:
-        """Empty and healthy."""
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        """Empty and healthy; `now` dates what is said."""
+        self.said: list[Said] = []
+        self.unheard: set[tuple[int, str]] = set()
+        self.became: dict[int, int] = {}
+        self._now = now
         self.contacts: dict[str, Contact] = {}
         self.merged: dict[str, str] = {}
         self.outcomes: deque[str | None] = deque()
@@ -98,37 +117,72 @@ class MemoryCrm:
 
     def of(self, who: int) -> Contact | None:
         """Return the live contact of a learner."""
-        return next((one for one in self.contacts.values() if one.who == who), None)
+        return next((one for one in self.contacts.values() if one.who == self.one(who)), None)
+
+    def one(self, who: int) -> int:
+        """Return the learner as whom this one goes on since their contacts were merged."""
+        return self.became.get(who, who)
+
+    def is_unheard(self, who: int, what: str) -> bool:
+        """Say whether a person changed this property of the contact, or its identity, and nobody was told."""
+        return (who, what) in {(self.one(one), name) for one, name in self.unheard}
 
     def edit(self, who: int, job: str, managed: str | None) -> None:
         """Change a field of the customer's own, and one of ours where `managed` names it."""
         contact = self.of(who)
         if contact is None:
             return
+        who = contact.who
         contact.fields["jobtitle"] = self.kept[who] = job
+        self._say(contact, "changed", property="jobtitle", value=job)
         if managed:
             contact.fields[managed] = "by hand"
             self.edited.add((who, managed))
+            self._say(contact, "changed", property=managed, value="by hand", by_hand=managed)
 
     def merge(self, who: int, *, ours_first: bool) -> None:
         """Merge the contact with an older one of another address; the survivor has a new id."""
         ours = self.of(who)
         if ours is None:
             return
+        who = ours.who
         old = Contact(str(next(self._ids)), who, {"email": f"old{who}@example.com"})
         first, second = (ours, old) if ours_first else (old, ours)
         survivor = Contact(str(next(self._ids)), who, {**second.fields, **first.fields})
         survivor.others = ours.emails | old.emails
-        for gone in (ours, old):
+        self._replace((ours, old), survivor)
+
+    def merge_two(self, who: int, other: int) -> None:
+        """Merge the contacts of two learners, who are one from then on; the contact shows one of them."""
+        first, second = self.of(who), self.of(other)
+        if first is None or second is None or first is second:
+            return
+        goes_on, gone = min(first.who, second.who), max(first.who, second.who)
+        self.became = {one: goes_on if self.one(one) == gone else self.one(one) for one in {*self.became, gone}}
+        survivor = Contact(str(next(self._ids)), goes_on, {**second.fields, **first.fields})
+        survivor.others = first.emails | second.emails
+        self._versions[goes_on] = 0  # a record that nobody has written yet
+        self.edited |= {(goes_on, name) for name in survivor.fields}
+        self.kept = {one: job for one, job in self.kept.items() if one not in (goes_on, gone)}
+        if "jobtitle" in survivor.fields:
+            self.kept[goes_on] = survivor.fields["jobtitle"]
+        self._replace((first, second), survivor)
+
+    def _replace(self, merged: tuple[Contact, Contact], survivor: Contact) -> None:
+        for gone in merged:
             self.contacts.pop(gone.id, None)
             self.merged[gone.id] = survivor.id
         self.contacts[survivor.id] = survivor
+        self._say(survivor, "merged", merged_ids=[gone.id for gone in merged], by_hand="everything")
+        for gone in merged:  # some portals say this as well, and nobody knows in which order
+            self._say(Contact(gone.id, survivor.who, {}), "deleted")
 
     def archive(self, who: int) -> None:
         """Delete a contact."""
         contact = self.of(who)
         if contact:
             del self.contacts[contact.id]
+            self._say(contact, "deleted")
             self.kept.pop(who, None)
             self.edited = {(whose, name) for whose, name in self.edited if whose != who}
 
@@ -146,7 +200,7 @@ class MemoryCrm:
         for write in writes:
             contact = self.contacts.get(self.followed(write.id)) if write.id else None
             who = contact.who if contact else _who(write.key or "")
-            found |= set() if who is None else {who}
+            found |= set() if who is None else {self.one(who)}
         return found
 
     # --- inside
@@ -194,6 +248,7 @@ class MemoryCrm:
             return None if gone else Failed(Reason.CONTACT_GONE, "no such contact")
         who = contact.who if contact else _who(write.key or "")
         assert who is not None
+        who = self.one(who)
         if who in self.refuses:
             return Failed(Reason.INVALID_VALUE, "refused", ("email",))
         unknown = tuple(sorted(self.missing & write.fields.keys()))
@@ -217,6 +272,8 @@ class MemoryCrm:
         for name, value in write.fields.items():
             if name == "email" and value in contact.others:
                 continue
+            if name in TOLD and contact.fields.get(name, "") != value.strip():
+                self._say(contact, "changed", property=name, value=value.strip())
             kept = value.strip()
             if name == "courses_completed_count":
                 kept = f"{kept}.0"
@@ -224,6 +281,7 @@ class MemoryCrm:
                 kept = TAMPERED
             contact.fields[name] = kept
             self.edited.discard((contact.who, name))
+            self.unheard.discard((contact.who, name))
 
     def _create(self, who: int, fields: dict[str, str]) -> Contact:
         twin = self.of(who)
@@ -231,7 +289,12 @@ class MemoryCrm:
             self.wrongs.append(f"learner {who} is in the CRM a second time")
         made = Contact(str(next(self._ids)), who, fields)
         self.contacts[made.id] = made
+        self._say(made, "created")
         return made
+
+    def _say(self, contact: Contact, what: str, *, by_hand: str | None = None, **more: Any) -> None:
+        about = {"contact_id": contact.id, "occurred_at": self._now().isoformat(), **more}
+        self.said.append(Said({"type": f"contact.{what}", **about}, contact.who, by_hand))
 
     def _by(self, by: str | None, value: str, *, follow: bool = False) -> Contact | None:
         if by is None:

@@ -157,11 +157,15 @@ def rarely(strategy: st.SearchStrategy[Drawn]) -> st.SearchStrategy[Drawn | None
 
 
 class Turn(NamedTuple):
-    """What happens, in this order; `calamity` befalls the worker at that step of its work."""
+    """What happens, in this order; `calamity` befalls the worker at that step of its work.
+
+    `hears`: what becomes of what the CRM has said by then.
+    """
 
     seconds: int
     trouble: Trouble | None
     change: Change | None
+    hears: str
     events: list[Happening]
     between: Interlude | None
     work: str
@@ -191,11 +195,15 @@ happenings = st.builds(
 )
 moods = st.sampled_from(["only that"] * 4 + ["refuses", "poison", "takes all", "tampers", "tampers", *REMOVABLE])
 troubles = st.builds(Trouble, st.lists(st.none() | st.sampled_from(OUTCOMES), max_size=3), moods, learners)
-changes = st.builds(Change, st.sampled_from(["edit", "edit ours", "merge", "merge into", "delete or make"]), learners)
+changes = st.builds(
+    Change,
+    st.sampled_from(["edit", "edit ours", "edit ours", "merge", "merge into", "merge two", "delete or make"]),
+    learners,
+)
 interludes = st.builds(
     Interlude,
     st.sampled_from(["translated", "projected", "called", "answered"]),
-    st.sampled_from(["news", "news", "another worker", "taken for dead", "a person"]),
+    st.sampled_from(["news", "news", "another worker", "taken for dead", "a person", "two become one"]),
     learners,
     st.sampled_from([*COURSES, *PRODUCTS]),
 )
@@ -207,6 +215,7 @@ turns = st.builds(
     st.sampled_from([130, 1, 20, 45, 700, 4_000, 4_000, 90_000, 90_000]),
     rarely(troubles),
     rarely(changes),
+    st.sampled_from(["at once", "at once", "at once", "later", "later", "twice, backwards", "never"]),
     st.lists(happenings, min_size=1, max_size=3),
     st.none() | interludes,
     st.sampled_from(["all", "all", "all", "all", "sweep", "nothing, and the broker forgets"]),

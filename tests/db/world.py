@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal, LiteralString, Self, TypeVar
 from uuid import uuid4
 
@@ -25,6 +26,8 @@ from integration.connectors.lms.standard import Standard
 from integration.delivery import lease, policy
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
 from integration.model.events import Kind, LearningEvent
+from integration.model.hints import ContactHint
+from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.settings import Settings
 from integration.storage import inbox
@@ -36,7 +39,7 @@ from tasks import flow, periodic, ringing
 from tasks.assembly import Assembly
 from tasks.embedded.servers import EmbeddedServers
 from tests.clock import Clock
-from tests.db.conftest import CONFIG
+from tests.db.conftest import CONFIG, Telling
 from tests.db.memory_crm import MemoryCrm
 
 Told = TypeVar("Told")
@@ -100,7 +103,7 @@ class World:
 
     def __init__(self, url: str, config: Config, ring: KeyRing, keys: IndexKeys, broker_url: str) -> None:
         """`url` is that of a database of the test's own; `broker_url` of a broker that only limits use."""
-        self.url, self.clock, self.crm = url, Clock(url), MemoryCrm()
+        self.url, self.clock, self.crm = url, Clock(url), MemoryCrm(self._now)
         self.bells: deque[tuple[str, list[Any]]] = deque()
         self.between: deque[tuple[Place, Callable[[], None]]] = deque()
         self._engine = engine_for(url)
@@ -133,12 +136,16 @@ class World:
         names = [sql.Identifier(name) for (name,) in tables if name not in KEPT]
         self._db.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)))
         self.clock.restart()
-        self.crm = MemoryCrm()
+        self.crm = MemoryCrm(self._now)
         self.bells.clear()
         self.between.clear()
         self.writing.clear()
         for worker in self.workers:
             worker.start()
+
+    def _now(self) -> datetime:
+        moment: datetime = self.rows("SELECT clock.now()")[0][0]
+        return moment
 
     def close(self) -> None:
         """Give every connection back."""
@@ -258,6 +265,7 @@ class Worker:
             for name, one in world._config.connections.items()
             if one.system == "standard"
         }
+        inbound["crm"] = _Inbound(Telling(), self)
         vars(made).update(
             config=world._config,
             database_url=world.url,
@@ -288,7 +296,7 @@ def _between(project: Callable[..., Any], worker: Worker) -> Callable[..., Any]:
 class _Inbound:
     """A connector that lets time pass after each payload it reads."""
 
-    system: Standard
+    system: Inbound
     worker: Worker
 
     def verify(self, method: str, url: str, headers: Mapping[str, str], raw: bytes) -> None:
@@ -297,7 +305,7 @@ class _Inbound:
     def split(self, headers: Mapping[str, str], raw: bytes) -> Any:
         return self.system.split(headers, raw)
 
-    def translate(self, payload: bytes) -> list[LearningEvent]:
+    def translate(self, payload: bytes) -> list[LearningEvent] | list[ContactHint]:
         found = self.system.translate(payload)
         self.worker.world.pass_by(self.worker, "translated")
         return found

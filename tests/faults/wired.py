@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -141,13 +141,16 @@ class Wired(Installation):
 
 
 @contextmanager
-def wired(master_keys: str, activity: str = "none") -> Iterator[Wired]:
-    """Run one in a folder of its own and take everything away afterwards."""
+def wired(
+    master_keys: str, activity: str = "none", prepare: Callable[[Path], object] = lambda _: None
+) -> Iterator[Wired]:
+    """Run one in a folder of its own and take everything away afterwards; `prepare` may change its connections file."""
     place = Path(tempfile.mkdtemp(prefix="coursewire-"))
     place.chmod(0o711)
     try:
         with EmbeddedServers(place / "servers") as servers, HubSpotSandbox(rate=RATE) as crm:
             made = Wired(place, servers, crm, master_keys, activity)
+            prepare(place)
             with made.running():
                 yield made
     finally:
