@@ -159,7 +159,7 @@ def test_a_demo_that_was_killed_leaves_nothing_and_the_next_one_stays_up(
     email, merged = re.findall(r"person show (\S+@\S+)", demo.output)
     for arguments, expected in (
         (["person", "show", email], "courses_completed_count"),
-        (["person", "show", merged], "was merged into"),
+        (["person", "show", merged], "merged into"),
         (["events", "list", "--status", "dead"], "invalid_event"),
         (["parked", "list"], "email_taken"),
         (["rules", "plan", "--offline"], "Nothing changes"),

@@ -32,7 +32,7 @@ def with_webhooks(folder: Path) -> None:
     (folder / "client_secret").write_text(CLIENT_SECRET, "utf-8")
     path = folder / "coursewire.yaml"
     said = f"webhook: {{secrets: [{{file: {folder / 'client_secret'}}}], public_url: '{PUBLIC_URL}'}}"
-    before = "    options: {timezone: Europe/Berlin}\n"
+    before = "    options: {timezone: Europe/Berlin, activity: none}\n"
     after = f"    {said}\n    options: {{timezone: Europe/Berlin, role_property: jobtitle}}\n"
     text = path.read_text("utf-8")
     assert before in text

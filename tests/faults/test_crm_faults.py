@@ -231,7 +231,7 @@ def test_one_refused_record_never_sinks_its_neighbours(home: Wired) -> None:
     rule = {"when": {"email": learner.email.lower()}, "requires": "zip"}
     home.crm.configure(validation_rules=[rule])
     home.accept(deliveries)
-    home.waits(f"{DEAD} AND reason = 'invalid_value'")
+    home.waits(f"{DEAD} AND reason = 'validation_rule'")
     home.waits("SELECT count(*) FROM sync_state WHERE status <> 'in_step'")
     home.crm.configure(validation_rules=[])
     revive(home)

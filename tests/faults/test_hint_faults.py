@@ -28,7 +28,7 @@ def with_webhooks(place: Path) -> None:
     (place / "client_secret").chmod(0o644)
     path = place / "coursewire.yaml"
     said = f"    webhook: {{secrets: [{{file: {place / 'client_secret'}}}], public_url: '{PUBLIC_URL}'}}\n"
-    place_of_it = "    options: {timezone: Europe/Berlin}\n"
+    place_of_it = "    options: {timezone: Europe/Berlin, activity: none}\n"
     text = path.read_text("utf-8")
     assert place_of_it in text
     path.write_text(text.replace(place_of_it, said + place_of_it), "utf-8")
