@@ -54,19 +54,22 @@ def _concerned(old: FieldRules, new: FieldRules) -> tuple[list[FieldRule], list[
     """Return the rules of each side that may fill something else than the other side's.
 
     That are those that differ; where that touches the status or what is required, all of these; and whatever can meet
-    a differing one in a property.
+    one of them in a property, and so on.
     """
-    differing = {*old} ^ {*new}
-    says_status = any(rule.required or rule.source == STATUS for rule in differing)
-
-    def is_concerned(rule: FieldRule) -> bool:
-        return (
-            rule in differing
-            or (says_status and (rule.source == STATUS or rule.required))
-            or any(_meet(rule.property, other.property) for other in differing)
-        )
-
-    return list(filter(is_concerned, old)), list(filter(is_concerned, new))
+    concerned = {*old} ^ {*new}
+    rest = {*old, *new} - concerned
+    while True:
+        says_status = any(rule.required or rule.source == STATUS for rule in concerned)
+        also = {
+            rule
+            for rule in rest
+            if (says_status and (rule.source == STATUS or rule.required))
+            or any(_meet(rule.property, other.property) for other in concerned)
+        }
+        if not also:
+            return [rule for rule in old if rule in concerned], [rule for rule in new if rule in concerned]
+        concerned |= also
+        rest -= also
 
 
 def _meet(one: str, other: str) -> bool:

@@ -60,6 +60,7 @@ def people(draw: st.DrawFn) -> Canonical:
 
 @given(values=people(), old=rule_sets(), new=rule_sets())
 @example({STATUS: [(None, "ok")], "certified": [("alpha", True)]}, [THEIRS], [THEIRS, CERTIFIED])
+@example({STATUS: [(None, "ok")], "certified": [("alpha", False)]}, [CERTIFIED, THEIRS], [CERTIFIED, THEIRS, UNTIL])
 @example(
     {STATUS: [(None, "ok")]}, [replace(NAME, required=True), STATE], [replace(NAME, required=True), VARIANTS[1][1]]
 )
