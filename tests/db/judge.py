@@ -51,7 +51,8 @@ class Judged:
             FROM sync_state s JOIN people p ON p.id = s.subject_id
             WHERE s.written > s.wanted OR s.wanted > p.version
                OR (s.status = 'sending') <> (s.lease IS NOT NULL) OR (s.status = 'in_step' AND s.written < s.wanted)
-               OR (s.status = 'due' AND s.reason = 'written' AND s.written = s.wanted AND s.doubted_at IS NULL)
+               OR (s.status = 'due' AND s.reason = 'written' AND s.written = s.wanted AND s.doubted_at IS NULL
+                   AND s.remote_values IS NOT NULL) -- else a property is back, and nothing is believed any more
             UNION ALL SELECT 'inbox', id, status, 0, 0 FROM inbox WHERE (status = 'claimed') <> (lease IS NOT NULL)
             UNION ALL SELECT 'events', e.id, s.status, e.person_version, s.wanted
             FROM events e JOIN sync_state s ON s.subject_id = e.person_id
