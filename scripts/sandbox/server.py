@@ -11,7 +11,8 @@ import uvicorn
 
 from scripts.sandbox.api import Account, CuttableProtocol, create_app
 from scripts.sandbox.catalogue import PRODUCTS
-from scripts.sandbox.portal import Portal, PortalOptions
+from scripts.sandbox.options import PortalOptions
+from scripts.sandbox.portal import Portal
 from scripts.sandbox.properties import default_properties, lms_properties
 from scripts.sandbox.ratelimit import RateLimit
 
