@@ -41,7 +41,8 @@ up: $(STAMP) ## All roles with your coursewire.yaml; Ctrl-C ends them
 
 test: lint ## Lint, types, import rules, then every test
 	@echo "== tests (pytest, processes: $(JOBS))"
-	@$(PYTEST) -n $(JOBS) --dist loadfile $(ARGS)
+	@# In the order of the folders: the few long tests of real processes come before the many short ones, not after.
+	@$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint unit ## What to run before every commit: lint and the unit tests
 
