@@ -56,11 +56,10 @@ class Said(NamedTuple):
 
 @dataclass(slots=True)
 class Heard:
-    """What hints led to: an outcome per row, where somebody is due, rows whose payload is dropped, and look-ups."""
+    """What hints led to: an outcome per row, where somebody is due, and where contacts are to be looked up."""
 
     outcomes: list[Settled] = field(default_factory=list)
     due_at: set[str] = field(default_factory=set)
-    erased: list[int] = field(default_factory=list)
     look_up_at: set[str] = field(default_factory=set)
 
 
@@ -120,7 +119,6 @@ class Hints:
         for one in said:
             believed = known.get(one.contact)
             if one.row_id in erased or not buried.isdisjoint(one.names):
-                heard.erased.append(one.row_id)
                 heard.outcomes.append(Settled(one.row_id, "ignored", Reason.ERASED))
             elif believed is None and one.connection in waited_for and _may_appear(one.hint):
                 heard.look_up_at.add(one.connection)

@@ -24,6 +24,7 @@ from integration.storage import breakers, calls, connections, doubts, inbox, out
 from integration.storage.base import single
 from integration.storage.calls import Call
 from integration.storage.inbox import Claimed, Settled
+from integration.storage.outlook import Outlook
 from integration.storage.sync_state import LIVE
 
 log = structlog.get_logger(__name__)
@@ -74,7 +75,7 @@ class Lookup:
                 self.budget.give_back()
                 return found
             try:
-                found |= self._batch(rows, lease)
+                found |= self._batch(rows, lease, now)
             except CoursewireError as error:
                 with self.engine.begin() as db:
                     trouble.note(db, self.connection, LOOK_UP, error)
@@ -84,7 +85,7 @@ class Lookup:
             finally:
                 self.budget.give_back()
 
-    def _batch(self, rows: Sequence[Claimed], lease: UUID) -> bool:
+    def _batch(self, rows: Sequence[Claimed], lease: UUID, now: Outlook) -> bool:
         asked, settled = self._asked(rows)
         self.take_calls()
         contacts: Mapping[str, RemoteContact] = {}
@@ -104,8 +105,9 @@ class Lookup:
                 )
             inbox.settle(db, lease, settled)
             calls.add(db, self.connection, self.take_calls())
-            connections.heal(db, self.connection)
-            breakers.succeed(db, self.connection, LOOK_UP)
+            if asked and not now.is_clear:
+                connections.heal(db, self.connection)
+                breakers.succeed(db, self.connection, LOOK_UP)
         log.info("contacts.looked_up", connection=self.connection, rows=len(rows), due=len(woken))
         return bool(woken)
 

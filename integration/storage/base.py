@@ -8,14 +8,18 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import DisconnectionError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from integration.storage import arrays
 from integration.storage.statement import Result, execute
 
-AWAY = (OperationalError, InterfaceError, PoolTimeout)
-"""What says that the database is away, and nothing about the rows."""
+AWAY = (OperationalError, InternalError, InterfaceError, PoolTimeout)
+"""What says that the database is away, and nothing about the rows.
+
+InternalError is its word for a server that takes no writes (as after a failover), for a transaction that idled too
+long, and for damage on its disk.
+"""
 
 _CONNECT = {
     "connect_timeout": 3,

@@ -180,3 +180,35 @@ def test_what_no_key_opens_does_not_stop_an_erasure(story: Story) -> None:
     with story.engine.begin() as db:
         db.exec_driver_sql("UPDATE inbox SET payload = %(lost)s WHERE status = 'parked'", {"lost": lost})
     assert erased(story).removed["people"] == 1
+
+
+def test_an_erased_person_is_known_again_by_their_employee_id_too(story: Story) -> None:
+    """Whoever comes under a new login and a new address, but with the same employee id, stays out."""
+    known = event(user="u-ada", course="badge", at=50)
+    known["data"]["learner"]["employee_id"] = "E-0042"
+    sync(story.pipeline, story.put, [known])
+    erased(story)
+    late = event(user="u-new", email="new@example.com", course="late", at=99)
+    late["data"]["learner"]["employee_id"] = "e-0042"
+    sync(story.pipeline, story.put, [late])
+    assert inbox_states(story.engine)[-1] == ("ignored", "erased")
+
+
+def test_what_both_were_known_by_is_the_survivors(story: Story) -> None:
+    """After a merge either employee id is theirs: no word of the other login takes it away, or fails for it."""
+    who = [event(user="u-ada", at=50), event(user="u-bob", email="bob@example.com", at=51)]
+    for number, body in enumerate(who):
+        body["data"]["learner"]["employee_id"] = f"E-{number}"
+    sync(story.pipeline, story.put, who)
+    first, second = story.id_of("ada@example.com"), story.id_of("bob@example.com")
+    survivor = story.crm.merge(first, second)
+    story.say({"type": "contact.merged", "contact_id": survivor, "merged_ids": [first, second]})
+    for number, body in enumerate(who):
+        body["timestamp"] = datetime(2026, 11, 21, number, tzinfo=UTC).isoformat()
+        body["data"]["course"] = {"id": f"after-{number}"}
+    sync(story.pipeline, story.put, who)
+    assert inbox_states(story.engine)[-2:] == [("done", "applied")] * 2
+    with story.engine.begin() as db:
+        owners = people.owners(db, "employee_id", ["e-0", "e-1"], story.pipeline.keys)
+    assert len({owner.person_id for owner in owners.values()}) == 1
+    assert sorted(owner.is_alias for owner in owners.values()) == [False, True]

@@ -9,10 +9,12 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InternalError
 
 from integration.config import Config
 from integration.errors import Reason
+from integration.model.identity import NONE, Identity
 from integration.observability.books import balance
 from integration.pipeline import Pipeline
 from integration.security.seal import KeyRing
@@ -121,6 +123,21 @@ def test_a_row_the_database_refuses_dies_alone(
     courses = ["a", "b", "poison", "c", "d"]
     pipeline.sync("completion", put([event(user=f"u-{c}", email=f"{c}@example.com", course=c) for c in courses]))
     assert [state for state, _ in inbox_states(engine)] == ["done", "done", "dead", "done", "done"]
+
+
+def test_a_server_that_takes_no_writes_for_a_moment_blames_no_row(engine: Engine, pipeline: Pipeline, put: Put) -> None:
+    """What fails between the claim and the end of a batch, as after a failover, leaves its rows to be taken again."""
+
+    def without_writes(db: Connection) -> Identity:
+        db.exec_driver_sql("SET TRANSACTION READ ONLY")
+        return NONE
+
+    ids = put([event(), event(user="u-bob", email="bob@example.com")])
+    with pytest.raises(InternalError):
+        replace(pipeline, rules=without_writes).sync("completion", ids)
+    assert inbox_states(engine) == [("received", None)] * 2
+    pipeline.sync("completion", ids)
+    assert inbox_states(engine) == [("done", "applied")] * 2
 
 
 def test_a_message_is_a_hint(engine: Engine, pipeline: Pipeline, put: Put) -> None:

@@ -16,7 +16,8 @@ import orjson
 from integration.config import ConnectionConfig, WebhookConfig
 from integration.connectors.crm.hubspot_events import changed_property, hint, identity, kept, written
 from integration.connectors.crm.hubspot_signature import client_secret, verify
-from integration.errors import Ignored, Reason, Refused, Rejected
+from integration.connectors.json_object import json_object
+from integration.errors import Ignored, Reason, Refused
 from integration.model.events import Kind
 from integration.model.hints import ContactHint
 from integration.ports import Finding, Received
@@ -79,14 +80,7 @@ class Webhooks:
         Raises Ignored (UNKNOWN_TYPE, OTHER_ACCOUNT) or Rejected (HOSTILE_JSON, MISSING_FIELD, INVALID_EVENT), nothing
         else. The text names the field, never its value. Source: HubSpot docs, webhooks.
         """
-        try:
-            event = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            raise Rejected(
-                Reason.HOSTILE_JSON, "the event is JSON that strict readers refuse: too deep, NaN or broken text"
-            ) from None
-        if not isinstance(event, dict):
-            raise Rejected(Reason.INVALID_EVENT, "the event must be an object")
+        event = json_object(payload, "event")
         found = hint(event)
         if self._portal is not None and str(event.get("portalId")) != str(self._portal):
             raise Ignored(Reason.OTHER_ACCOUNT, "portalId is not options.portal_id of this connection")

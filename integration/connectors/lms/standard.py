@@ -13,6 +13,7 @@ import orjson
 from pydantic import ValidationError
 
 from integration.config import ConnectionConfig
+from integration.connectors.json_object import json_object
 from integration.connectors.lms.standard_events import event_from
 from integration.errors import ConfigError, Ignored, Reason, Refused, Rejected
 from integration.model.events import EventType, Kind, LearningEvent
@@ -68,14 +69,7 @@ class Standard:
         Raises Ignored (UNKNOWN_TYPE) or Rejected (HOSTILE_JSON, MISSING_FIELD, INVALID_EVENT), nothing else. The
         text names the field, never its value. Source: docs/architecture.md, "canonical inbound event".
         """
-        try:
-            body = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            raise Rejected(
-                Reason.HOSTILE_JSON, "the body is JSON that strict readers refuse: too deep, NaN or broken text"
-            ) from None
-        if not isinstance(body, dict):
-            raise Rejected(Reason.INVALID_EVENT, "the body must be an object")
+        body = json_object(payload, "body")
         named = body.get("type")
         if named is None:
             raise Rejected(Reason.MISSING_FIELD, "type is missing")
