@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from integration.security.seal import KeyRing
 from integration.storage import crowd, events, people
 from integration.storage.events import Standing
 from integration.storage.people import Person
+from integration.storage.shares import Share, divide
 from mappings.fields import Subject, canonical
 from mappings.inclusion import take
 from mappings.rules import RuleSet
@@ -45,6 +46,16 @@ class Effect:
     reads: int = 0
     writes: int = 0
 
+    def __add__(self, other: "Effect") -> "Effect":
+        """Return this effect for the people of the other one too; calls are not counted yet."""
+        return replace(
+            self,
+            people=self.people + other.people,
+            changed=self.changed + other.changed,
+            properties=self.properties + other.properties,
+            dropped=self.dropped + other.dropped,
+        )
+
 
 class Slice(NamedTuple):
     """What is known of some people: themselves, their names in the LMSs, and where they stand."""
@@ -57,13 +68,8 @@ class Slice(NamedTuple):
 def effects(db: Connection, config: Config, ring: KeyRing, old: RuleSet, new: RuleSet) -> Iterator[Effect]:
     """Return what going from `old` to `new`, now, does in each connection that holds contacts and is concerned."""
     for connection, contrast in contrasts(config, old, new):
-        size = registry.system_of(connection).capabilities.batch_size
         with uncollected():
-            slices = _read(db, connection.name, ring, needs_facts=contrast.needs_facts or bool(new.identity))
-            found = _effect(slices, connection.name, contrast, old.read_at, new.identity)
-        found.writes = ceil(found.changed / size)
-        found.reads = found.writes if contrast.must_look else 0
-        yield found
+            yield _effect(db, connection, contrast, ring, old.read_at, new.identity)
 
 
 def contrasts(config: Config, old: RuleSet, new: RuleSet) -> Iterator[tuple[ConnectionConfig, Contrast]]:
@@ -100,9 +106,24 @@ def subject(
     return taken.subject if taken.excluded is None else None
 
 
-def _effect(slices: Iterator[Slice], connection: str, contrast: Contrast, now: datetime, identity: Identity) -> Effect:
+def _effect(
+    db: Connection, connection: ConnectionConfig, contrast: Contrast, ring: KeyRing, now: datetime, identity: Identity
+) -> Effect:
+    needs_facts = contrast.needs_facts or bool(identity)
+
+    def of_share(db: Connection, share: Share) -> Effect:
+        slices = _read(db, crowd.slices(db, connection.name, WRITE_CONTACT, share), ring, needs_facts=needs_facts)
+        return _projected(slices, Effect(connection.name), contrast, now, identity)
+
+    people = crowd.size(db, connection.name, WRITE_CONTACT)
+    found = sum(divide(db, people, of_share), Effect(connection.name, no_longer=contrast.no_longer))
+    found.writes = ceil(found.changed / registry.system_of(connection).capabilities.batch_size)
+    found.reads = found.writes if contrast.must_look else 0
+    return found
+
+
+def _projected(slices: Iterator[Slice], found: Effect, contrast: Contrast, now: datetime, identity: Identity) -> Effect:
     """Project everybody by what differs; whom a rule leaves out is not written, whatever differs."""
-    found = Effect(connection, no_longer=contrast.no_longer)
     fill_was, fill_becomes, taken_over = contrast.was.fill, contrast.becomes.fill, contrast.taken_over
     for known, names, standings in slices:
         for person in known:
@@ -124,7 +145,7 @@ def _effect(slices: Iterator[Slice], connection: str, contrast: Contrast, now: d
     return found
 
 
-def _read(db: Connection, connection: str, ring: KeyRing, *, needs_facts: bool) -> Iterator[Slice]:
+def _read(db: Connection, slices: Iterator[list[int]], ring: KeyRing, *, needs_facts: bool) -> Iterator[Slice]:
     """Read slice by slice, one ahead: while one is projected, the database works on the next."""
 
     def read(ids: Sequence[int]) -> Slice:
@@ -134,7 +155,7 @@ def _read(db: Connection, connection: str, ring: KeyRing, *, needs_facts: bool) 
             return Slice(known, {}, {})
         return Slice(known, people.linked(db, ids, [LEARNER]), events.standings(db, ids))
 
-    found = (read(ids) for ids in crowd.slices(db, connection, WRITE_CONTACT))
+    found = map(read, slices)
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(next, found, None)
         while (one := following.result()) is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import ceil
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
@@ -22,6 +23,7 @@ from integration.security.seal import KeyRing
 from integration.storage import crowd, events, people
 from integration.storage.events import Standing
 from integration.storage.people import Person
+from integration.storage.shares import Share, divide
 from mappings.fields import Canonical, Template, canonical
 from mappings.rules import RuleSet
 from tasks.contrast import Contrast
@@ -56,6 +58,11 @@ class Tally:
     differ: int = 0
     examples: list[Example] = field(default_factory=list)
 
+    def __add__(self, other: "Tally") -> "Tally":
+        """Return the writes of both, with as many examples as one of them shows."""
+        examples = sorted([*self.examples, *other.examples], key=attrgetter("person"))[:EXAMPLES]
+        return Tally(self.was + other.was, self.becomes + other.becomes, self.differ + other.differ, examples)
+
 
 @dataclass(slots=True)
 class Rehearsal:
@@ -77,6 +84,17 @@ class Rehearsal:
     def differs(self) -> bool:
         """Whether any write would be another one."""
         return any(tally.differ for tally in self.properties.values())
+
+    def __add__(self, other: "Rehearsal") -> "Rehearsal":
+        """Return this rehearsal with the other's people too; calls are not counted yet."""
+        both = self.properties.keys() | other.properties.keys()
+        return Rehearsal(
+            self.connection,
+            self.people + other.people,
+            {name: self.properties.get(name, Tally()) + other.properties.get(name, Tally()) for name in both},
+            self.writes_was + other.writes_was,
+            self.writes_becomes + other.writes_becomes,
+        )
 
     def walk(self, person: int, moments: Iterable[Moment], contrast: Contrast, *, is_new: bool, reveal: bool) -> None:
         """Count what either rule set writes from moment to moment; the first one is what was there, unless `is_new`."""
@@ -140,16 +158,33 @@ def rehearsals(
 ) -> Iterator[Rehearsal]:
     """Walk through what was recorded until `old.read_at`, in each connection whose rules differ."""
     for connection, contrast in contrasts(config, old, new):
-        found = Rehearsal(connection.name)
         with uncollected():
-            for ids in crowd.slices(db, connection.name, WRITE_CONTACT):
-                for person, moments, is_new in _stories(db, ids, ring, new.identity, (asked.since, old.read_at)):
-                    found.walk(person.id, moments, contrast, is_new=is_new, reveal=asked.reveal)
-                asked.advance(connection.name, len(ids))
+            found = _rehearsed(db, connection.name, contrast, ring, new.identity, asked, old.read_at)
         size = registry.system_of(connection).capabilities.batch_size
         found.calls_was, found.calls_becomes = ceil(found.writes_was / size), ceil(found.writes_becomes / size)
         found.properties = dict(sorted(found.properties.items()))
         yield found
+
+
+def _rehearsed(
+    db: Connection,
+    connection: str,
+    contrast: Contrast,
+    ring: KeyRing,
+    identity: Identity,
+    asked: Asked,
+    until: datetime,
+) -> Rehearsal:
+    def of_share(db: Connection, share: Share) -> Rehearsal:
+        found = Rehearsal(connection)
+        for ids in crowd.slices(db, connection, WRITE_CONTACT, share):
+            for person, moments, is_new in _stories(db, ids, ring, identity, (asked.since, until)):
+                found.walk(person.id, moments, contrast, is_new=is_new, reveal=asked.reveal)
+            if share.number == 0:  # the others are as far, and only one may write to the terminal
+                asked.advance(connection, len(ids) * share.of)
+        return found
+
+    return sum(divide(db, crowd.size(db, connection, WRITE_CONTACT), of_share), Rehearsal(connection))
 
 
 def _stories(

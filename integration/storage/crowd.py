@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection
 
+from integration.storage.shares import ALL, Share
 from integration.storage.statement import execute
 
 SLICE = 2_000
@@ -16,6 +17,7 @@ _SIZE = "SELECT count(*) FROM sync_state WHERE connection = %(connection)s AND o
 _SLICE = """
 SELECT subject_id FROM sync_state
 WHERE connection = %(connection)s AND operation = %(operation)s AND subject_id > %(after)s
+  AND subject_id %% %(of)s = %(number)s
 ORDER BY subject_id LIMIT %(limit)s
 """
 
@@ -26,10 +28,10 @@ def size(db: Connection, connection: str, operation: str) -> int:
     return found
 
 
-def slices(db: Connection, connection: str, operation: str) -> Iterator[list[int]]:
+def slices(db: Connection, connection: str, operation: str, share: Share = ALL) -> Iterator[list[int]]:
     """Yield their ids in order, at most SLICE at a time; makes this transaction ready for large statements."""
     execute(db, _READY)
-    values = {"connection": connection, "operation": operation, "after": 0, "limit": SLICE}
+    values = {"connection": connection, "operation": operation, "after": 0, "limit": SLICE, **share._asdict()}
     while ids := [row.subject_id for row in execute(db, _SLICE, values).all()]:
         yield ids
         values["after"] = ids[-1]

@@ -17,7 +17,7 @@ from integration.model.hints import ContactHint
 from integration.pipeline import Pipeline
 from integration.ports import Inbound, Received
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import inbox
+from integration.storage import inbox, shares
 
 T0 = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 
@@ -118,3 +118,9 @@ def pipeline(
     inbound: dict[str, Inbound] = {name: Standard(config.connections[name]) for name in ("academy", "campus")}
     inbound["crm"] = Telling()
     return Pipeline(engine, config, inbound, keyring, keys, lambda _: T0 + timedelta(days=365))
+
+
+@pytest.fixture(params=[1, 3])
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let as many processes make a plan, however few people there are."""
+    monkeypatch.setattr(shares, "number_for", lambda _people: request.param)

@@ -125,6 +125,7 @@ def told(engine: Engine, pipeline: Pipeline, put: Put) -> None:
     put_back(engine, 24)
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("days", "people", "counts"), [(4, 2, (3, 2, 3)), (2.5, 2, (2, 1, 2)), (1.5, 1, (1, 1, 1)), (0.5, 0, None)]
 )

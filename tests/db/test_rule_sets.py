@@ -142,10 +142,11 @@ def test_a_required_value_that_is_missing_is_said_on_the_contact(
     assert properties(crm, "u9@example.com")["courses_completed_count"] == "1"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_plan_counts_what_publish_then_does(
     engine: Engine, ada: None, make: Make, crm: HubSpotSandbox, keyring: KeyRing
 ) -> None:
-    """For a transform that changes some people only."""
+    """For a transform that changes some people only, by one process or by three."""
     flusher = make()
     flusher.flush()
     before = {n: properties(crm, f"u{n}@example.com") for n in range(7)}
