@@ -9,7 +9,17 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from integration.model.activities import Activity, ActivityKind
-from integration.model.contacts import Answer, ContactWrite, RemoteContact
+from integration.model.contacts import Answer, ContactWrite, Failed, RemoteContact
+from integration.model.enrollments import (
+    DueDates,
+    Enrolled,
+    EnrollmentWrite,
+    ListedCourse,
+    NewUser,
+    RemoteEnrollment,
+    RemoteUser,
+    UserKey,
+)
 from integration.model.events import Kind, LearningEvent
 from integration.model.hints import ContactHint
 from integration.model.tokens import Grant, Held
@@ -46,6 +56,8 @@ class Capabilities(NamedTuple):
 
     receives_webhooks: bool = False
     holds_contacts: bool = False
+    enrolls: bool = False
+    due_dates: DueDates = "none"
     batch_size: int = 100
     rates: Mapping[str, Rate] = MappingProxyType({})
 
@@ -108,6 +120,32 @@ class ActivityStore(Protocol):
 
     def find(self, activities: Sequence[Activity]) -> dict[str, str]:
         """Return those that are there already, with the CRM's ids."""
+
+
+class EnrollmentStore(Protocol):
+    """An LMS that people are enrolled in. What is asked for may take several requests, each of which spends a call.
+
+    `user_keys` are what its users can be looked up by, beside `id`. Raises what a ContactStore does, for everything
+    that has no answer: a refusal of one record is that record's answer.
+    """
+
+    capabilities: Capabilities
+    user_keys: tuple[UserKey, ...]
+
+    def users(self, by: UserKey, values: Sequence[str]) -> dict[str, tuple[RemoteUser, ...]]:
+        """Return the users found, by the value asked for (compared without regard to case); several are several."""
+
+    def create_users(self, users: Sequence[NewUser]) -> dict[str, RemoteUser | Failed]:
+        """Make users known; keyed by trace. Failed(CONFLICT) where there is one with this login already."""
+
+    def enrollments(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], RemoteEnrollment]:
+        """Return the enrolments that are there, by (user id, course id)."""
+
+    def write(self, writes: Sequence[EnrollmentWrite]) -> dict[str, Enrolled | Failed]:
+        """Enrol, conclude or remove; keyed by trace. Doing what is done already is no failure."""
+
+    def courses(self) -> Iterator[ListedCourse]:
+        """Return the catalogue, page by page."""
 
 
 class GrantStore(Protocol):

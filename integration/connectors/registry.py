@@ -15,6 +15,7 @@ from integration.ports import (
     Capabilities,
     ContactStore,
     Doctor,
+    EnrollmentStore,
     GrantStore,
     Inbound,
     Installer,
@@ -42,6 +43,7 @@ class System(NamedTuple):
     limits: Callable[[Mapping[str, str]], Seen] | None = None
     installer: Callable[[ConnectionConfig, Grants], Installer] | None = None
     activities: Callable[[ConnectionConfig, OnCall, Gate, Grants], ActivityStore | None] | None = None
+    enrollments: Callable[[ConnectionConfig, OnCall, Gate, Grants], EnrollmentStore | None] | None = None
 
 
 TABLE: tuple[System, ...] = (
@@ -82,7 +84,9 @@ def validate(table: Sequence[System] = TABLE) -> None:
             "receives_webhooks and inbound must go together": able.receives_webhooks == bool(system.inbound),
             "holds_contacts and contacts must go together": able.holds_contacts == bool(system.contacts),
             "batch_size must be at least 1": able.batch_size >= 1,
-            "contacts and a rate for any call must go together": (ANY_CALL in able.rates) == bool(system.contacts),
+            "enrolls and enrollments must go together": able.enrolls == bool(system.enrollments),
+            "a system that is called needs a rate for any call, and no other one does": (ANY_CALL in able.rates)
+            == bool(system.contacts or system.enrollments),
             "it has no doctor": system.doctor,
         }
         faults += [f"{system.name}: {rule}" for rule, kept in rules.items() if not kept]
@@ -125,6 +129,17 @@ def activities(
     As `contacts`: keep the result. Raises ConfigError.
     """
     factory = system_of(config).activities
+    return factory(config, on_call, gate, grants) if factory else None
+
+
+def enrollments(
+    config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None, grants: Grants = None
+) -> EnrollmentStore | None:
+    """Return what enrols people in this connection's courses, None where nobody can be enrolled from here.
+
+    As `contacts`: keep the result. Raises ConfigError.
+    """
+    factory = system_of(config).enrollments
     return factory(config, on_call, gate, grants) if factory else None
 
 

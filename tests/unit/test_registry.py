@@ -39,7 +39,7 @@ def test_faults_are_named() -> None:
     assert "standard is there twice" in text
     assert "hubspot: holds_contacts and contacts must go together" in text
     assert "Hub Spot: its name must be" in text
-    assert "unlimited: contacts and a rate for any call must go together" in text
+    assert "unlimited: a system that is called needs a rate for any call" in text
 
 
 def test_connectors_by_system() -> None:
