@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from uuid import UUID, uuid4
 
 import structlog
@@ -34,6 +34,7 @@ from integration.storage.base import AWAY, relax, single
 from integration.storage.courses import CourseSeen
 from integration.storage.events import Fact
 from integration.storage.inbox import Claimed, Settled
+from integration.storage.roles import Watching
 from integration.storage.sync_state import BACKFILL, LIVE, Want
 
 log = structlog.get_logger(__name__)
@@ -66,8 +67,8 @@ class Recorded:
 class Pipeline:
     """Everything a batch needs; built once per process by the composition root.
 
-    `nightly` says when a nightly flow into a connection is due next, `rules` who is matched with whom, as the
-    transaction sees it that decides by them.
+    `nightly` says when a nightly flow into a connection is due next, `rules` who is matched with whom, `watching` what
+    counts of a CRM's contacts, as the transaction sees it that decides by them.
     """
 
     engine: Engine
@@ -77,11 +78,13 @@ class Pipeline:
     keys: IndexKeys
     nightly: Callable[[str], datetime]
     rules: Callable[[Connection], Identity] = lambda _: NONE
+    watching: Watching = lambda _db, _connection: None
 
     @cached_property
     def hints(self) -> Hints:
         """What a CRM says of its contacts."""
-        return Hints(self.engine, self.ring, self.keys, lambda: Eraser(self.engine, self.ring, self.keys, self.inbound))
+        eraser = partial(Eraser, self.engine, self.ring, self.keys, self.inbound)
+        return Hints(self.engine, self.ring, self.keys, eraser, self.watching)
 
     def sync(self, kind: str, ids: Sequence[int]) -> Recorded:
         """Take inbox rows of one kind all the way to what is due; return what that led to.

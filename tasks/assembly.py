@@ -243,7 +243,9 @@ class Assembly:
                 continue
             store = registry.activities(connection, _hearing(log, budget), budget.spend, self.grants)
             if store is not None:
-                made[name, WRITE_ACTIVITY] = Poster(self.engine, name, store, log.take, budget)
+                made[name, WRITE_ACTIVITY] = Poster(
+                    engine=self.engine, connection=name, store=store, take_calls=log.take, budget=budget
+                )
         return made
 
     def _next_night(self, connection: str) -> datetime:
