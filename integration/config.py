@@ -85,6 +85,8 @@ class Options(_Strict):
     api_version: Literal["2026-09", "2026-03", "legacy"] = "2026-09"
     activity: Literal["none", "custom_event", "note"] = "none"
     role_property: str | None = None
+    # Whether people whom an LMS does not know are made its users before they are enrolled.
+    create_users: bool = False
     # The account whose webhooks count, where one app is installed in several accounts.
     portal_id: Annotated[int, Field(ge=1)] | None = None
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"

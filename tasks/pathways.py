@@ -164,7 +164,7 @@ class Curriculum:
 
     def _may_enroll(self, connection: str) -> bool:
         settings = self.config.connections.get(connection)
-        return settings is not None and registry.system_of(settings).capabilities.enrolls
+        return settings is not None and registry.enrolls(settings)
 
 
 def lives(db: Connection) -> dict[CourseRef, CourseLife]:
@@ -192,7 +192,7 @@ def _leave(
     rules: PathwayRules,
     ended: Iterable[Assigned],
     course: CourseRef,
-    has_begun: bool,  # noqa: FBT001 - one of the facts
+    has_begun: bool,
     catalogue: Mapping[CourseRef, CourseLife],
 ) -> EnrollmentState | None:
     """Return what becomes of an enrolment that only ended assignments wanted; of several, the gentlest way counts."""

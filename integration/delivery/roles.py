@@ -54,13 +54,13 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class RoleReader(Drain[Claimed, Reading]):
-    """Reads roles of one CRM; `watch` says, as a transaction sees the rules, what is to be read."""
+    """Reads roles of one CRM; `watching` says, as a transaction sees the rules, what is to be read."""
 
     operation: ClassVar[str] = READ_ROLE
     store: ContactStore
     ring: KeyRing
     keys: IndexKeys
-    watch: Watching
+    watching: Watching
     decide: Decide
 
     @property
@@ -79,7 +79,7 @@ class RoleReader(Drain[Claimed, Reading]):
         reading = Reading()
         try:
             with single(self.engine) as db:
-                reading.watch = self.watch(db, self.connection)
+                reading.watch = self.watching(db, self.connection)
             self._read(rows, reading, Lease(self.engine, turn.lease, [row.id for row in rows]))
         except (*AWAY, RetryLater) as error:
             reading.trouble = error if isinstance(error, CoursewireError) else None

@@ -49,6 +49,14 @@ FROM unnest(%(id)s::bigint[], %(sealed)s::bytea[], %(doubted_at)s::timestamptz[]
 WHERE s.id = t.id AND s.doubted_at = t.doubted_at
 """
 
+# Whoever goes on after a merge has the contact that the other one had, and nobody has read it for them.
+_HEIRS = """
+SELECT s.connection, %(survivor)s::bigint AS person_id, s.remote_id AS contact_id, 0::float8 AS settle
+FROM sync_state s
+WHERE s.subject_id = %(loser)s AND s.object_type = %(object_type)s AND s.operation = %(operation)s
+  AND s.remote_id IS NOT NULL ORDER BY s.connection
+"""
+
 _KNOWN = """
 SELECT s.id, s.connection, s.subject_id, s.remote_values, s.doubted_at, s.status = 'in_step' AS is_settled,
        extract(epoch FROM clock_timestamp() - s.doubted_at)::float8 AS age
@@ -114,3 +122,9 @@ def known(db: Connection, person_ids: Iterable[int]) -> list[Known]:
     """Return what was read last of these people's contacts, in every CRM."""
     values = {"ids": sorted(set(person_ids)), "object_type": CONTACT, "operation": READ_ROLE}
     return [Known(*row) for row in execute(db, _KNOWN, values).all()]
+
+
+def left_by(db: Connection, loser: int, survivor: int) -> list[Heard]:
+    """Return what `survivor` is to be heard of because `loser` becomes one with them."""
+    values = {"loser": loser, "survivor": survivor, "object_type": CONTACT, "operation": READ_ROLE}
+    return [Heard(*row) for row in execute(db, _HEIRS, values).all()]
