@@ -27,6 +27,7 @@ _MOVE: tuple[LiteralString, ...] = (
     "UPDATE deliveries SET person_id = %(survivor)s WHERE person_id = %(loser)s",
     "UPDATE inbox SET person_id = %(survivor)s, person_version = %(version)s WHERE person_id = %(loser)s",
     "UPDATE people SET merged_into = %(survivor)s WHERE id = %(loser)s OR merged_into = %(loser)s",
+    "UPDATE overrides SET person_id = %(survivor)s WHERE person_id = %(loser)s",
     "DELETE FROM loops WHERE person_id = %(loser)s",
     # What both deserve is decided anew for the one who goes on; a course that both are in is in step for one of them.
     "UPDATE assignments SET status = 'ended', ended_at = now() WHERE person_id = %(loser)s AND status = 'live'",
