@@ -200,13 +200,13 @@ def properties_read(rules: PathwayRules, connection: str) -> frozenset[str]:
 
 
 def settle_seconds(rules: PathwayRules, connection: str, role: str | None) -> int:
-    """Return how many seconds a role must be left alone: the longest that any rule it may meet asks for.
+    """Return how many seconds a role must be left alone: the longest that any rule that it meets asks for, else 0.
 
-    A role that is not known yet (None) may meet any rule; 0 for one that meets none.
+    For a role that is not known yet (None) it is the shortest of all: then it is read, and waits on where it must.
     """
     own = [rule for rule in rules.roles if rule.is_for(connection)]
     if role is None:
-        return max((rule.settle for rule in own), default=SETTLE)
+        return min((rule.settle for rule in own), default=SETTLE)
     return max((rule.settle for rule in own if rule.meets_role(role)), default=0)
 
 

@@ -21,13 +21,13 @@ from integration.delivery.activities import Poster
 from integration.delivery.buckets import Buckets, address
 from integration.delivery.budget import Budget
 from integration.delivery.drain import Drain
-from integration.enrichment import Enricher
 from integration.delivery.enrollments import Enroller
 from integration.delivery.flush import Flusher
 from integration.delivery.limits import Limits
 from integration.delivery.look import Look
 from integration.delivery.lookup import Lookup
 from integration.delivery.roles import RoleReader
+from integration.enrichment import Enricher
 from integration.errors import ConfigError
 from integration.model.contacts import WRITE_CONTACT
 from integration.model.identity import Identity

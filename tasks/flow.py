@@ -2,8 +2,8 @@
 
 from celery import shared_task
 
-from integration.enrichment import LOOK_UP_LEARNERS
 from integration.delivery.lookup import LOOK_UP
+from integration.enrichment import LOOK_UP_LEARNERS
 from integration.errors import Reason
 from integration.model.activities import WRITE_ACTIVITY
 from integration.model.contacts import WRITE_CONTACT

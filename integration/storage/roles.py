@@ -49,6 +49,16 @@ FROM unnest(%(id)s::bigint[], %(sealed)s::bytea[], %(doubted_at)s::timestamptz[]
 WHERE s.id = t.id AND s.doubted_at = t.doubted_at
 """
 
+# Something else than the contact has changed what somebody deserves: nothing has to be read for it.
+_AGAIN = """
+UPDATE sync_state s SET status = 'due', wanted_since = now(), not_before = now(), lane = %(live)s, attempts = 0
+WHERE id IN (SELECT id FROM sync_state
+             WHERE subject_id = ANY(%(ids)s::bigint[]) AND object_type = %(object_type)s AND operation = %(operation)s
+               AND status = 'in_step'
+             ORDER BY connection, subject_id FOR UPDATE)
+RETURNING connection
+"""
+
 # Whoever goes on after a merge has the contact that the other one had, and nobody has read it for them.
 _HEIRS = """
 SELECT s.connection, %(survivor)s::bigint AS person_id, s.remote_id AS contact_id, 0::float8 AS settle
@@ -128,3 +138,9 @@ def left_by(db: Connection, loser: int, survivor: int) -> list[Heard]:
     """Return what `survivor` is to be heard of because `loser` becomes one with them."""
     values = {"loser": loser, "survivor": survivor, "object_type": CONTACT, "operation": READ_ROLE}
     return [Heard(*row) for row in execute(db, _HEIRS, values).all()]
+
+
+def again(db: Connection, person_ids: Iterable[int]) -> frozenset[str]:
+    """Let what these people deserve be decided once more, without a look; return the CRMs where somebody is due."""
+    values = {"ids": sorted(set(person_ids)), "object_type": CONTACT, "operation": READ_ROLE, "live": LIVE}
+    return frozenset(row.connection for row in execute(db, _AGAIN, values).all())

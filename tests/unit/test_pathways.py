@@ -306,6 +306,6 @@ def test_what_is_read_and_how_long_is_waited() -> None:
         ),
     )
     assert properties_read(rules, "crm") == {"segment", "size"}
-    assert [settle_seconds(rules, "crm", role) for role in ("AE", "AM", "CSM", "", None)] == [90, 90, 0, 0, 90]
+    assert [settle_seconds(rules, "crm", role) for role in ("AE", "AM", "CSM", "", None)] == [90, 90, 0, 0, 20]
     assert [settle_seconds(rules, "third", role) for role in ("ae", "AM", None)] == [20, 0, 20]
     assert [settle_seconds(PathwayRules(), "crm", role) for role in ("AE", None)] == [0, 30]
