@@ -220,6 +220,8 @@ def _tell(planned: Planned, said: Sequence[Judgement] = ()) -> None:
         say(f"{count(planned.number, 'change')} against rule set {planned.old.id}\n")
         if planned.changes:
             _tell_changes(planned.changes, planned.effects)
+        if planned.changes and planned.identity:
+            say("")
         tell_identity(planned.identity, planned.matching)
         _tell_pathways(planned.pathways)
     else:
