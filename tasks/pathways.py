@@ -47,7 +47,13 @@ class Curriculum:
         if role is None:
             return None
         rules = store.active(db).pathways
-        return Watch(role, properties_read(rules, connection) | {role}, settle_seconds(rules, connection, None))
+        properties = properties_read(rules, connection) | {role}
+
+        def means_something(fields: Fields) -> bool:
+            contact = ContactSeen(connection, fields.get(role, ""), fields)
+            return any(rule.meets(contact) for rule in rules.roles)
+
+        return Watch(role, properties, settle_seconds(rules, connection, None), means_something)
 
     def decide(self, db: Connection, connection: str, seen: Mapping[int, Fields], ages: Mapping[int, float]) -> Decided:
         """Assign what the roles read deserve, and want the enrolments that follow; holds the people."""

@@ -77,14 +77,12 @@ class Lookup(Look):
         looked.is_due |= bool(woken)
 
     def _meet(self, db: Connection, watch: Watch, contacts: Mapping[str, RemoteContact]) -> dict[str, int]:
-        """Make people of contacts that have a role, and let that be acted on when it has settled.
+        """Make people of contacts for whom there are rules, and let that be acted on when it has settled.
 
         What was read just now is what is decided by, unless something else is heard meanwhile.
         """
         names = self.store.capabilities.name_properties
-        told = {
-            one: fields for one, contact in contacts.items() if (fields := contact.fields).get(watch.role, "").strip()
-        }
+        told = {one: contact.fields for one, contact in contacts.items() if watch.means_something(contact.fields)}
         met = acquaint(
             db, self.connection, [Stranger.of(one, fields, names) for one, fields in told.items()], self.ring, self.keys
         )

@@ -1,8 +1,10 @@
 """What is read of a contact to know which pathways its role deserves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from integration.model.contacts import Fields
 
 READ_ROLE = "contact.role"
 """The operation that reads roles and acts on them."""
@@ -11,12 +13,14 @@ READ_ROLE = "contact.role"
 class Watch(NamedTuple):
     """What counts of a CRM's contacts: the property that holds the role, all properties that rules ask about.
 
-    `settle`: seconds that these must have been left alone before they are read.
+    `settle`: seconds that these must have been left alone before they are read. `means_something` says whether there
+    are rules, of whatever day, for a contact with these properties.
     """
 
     role: str
     properties: frozenset[str]
     settle: float
+    means_something: Callable[[Fields], bool]
 
 
 @dataclass(frozen=True, slots=True)

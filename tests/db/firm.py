@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from pydantic import SecretStr
 from sqlalchemy import Engine
@@ -124,17 +125,19 @@ class Firm:
         return sum(one.get("records", 0) for one in self.crm.calls() if "read" in one["operation"])
 
 
-def found(
-    engine: Engine,
-    keyring: KeyRing,
-    keys: IndexKeys,
-    crm: HubSpotSandbox,
-    academy: Academy,
-    put: Put,
-    folder: Path,
-    database_url: str,
-    **options: Any,
-) -> Firm:
+@dataclass(frozen=True)
+class Ground:
+    """What an installation stands on."""
+
+    engine: Engine
+    keyring: KeyRing
+    keys: IndexKeys
+    put: Put
+    folder: Path
+    database_url: str
+
+
+def found(ground: Ground, crm: HubSpotSandbox, academy: Academy, **options: Any) -> Firm:
     """Return an installation that knows nobody."""
     config = {
         "connections": {
@@ -157,10 +160,17 @@ def found(
             {"from": "crm", "to": "academy", "flows": {"role_change": "realtime"}},
         ],
     }
-    path = folder / "coursewire.yaml"
+    path = ground.folder / "coursewire.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    process = Assembly(Settings(config=path, database_url=SecretStr(database_url), worker_concurrency=2))
+    process = Assembly(Settings(config=path, database_url=SecretStr(ground.database_url), worker_concurrency=2))
     made: dict[str, Callable[[], Any] | Any] = process.__dict__
-    made |= {"engine": engine, "ring": keyring, "keys": keys, "budgets": {"crm": plenty(), "academy": plenty()}}
+    made |= {"engine": ground.engine, "ring": ground.keyring, "keys": ground.keys}
+    made["budgets"] = {"crm": plenty(), "academy": plenty()}
     process.inbound["crm"] = Telling()  # type: ignore[index]
-    return Firm(engine, process, crm, academy, put, folder)
+    return Firm(ground.engine, process, crm, academy, ground.put, ground.folder)
+
+
+@pytest.fixture
+def ground(engine: Engine, keyring: KeyRing, keys: IndexKeys, put: Put, tmp_path: Path, database_url: str) -> Ground:
+    """A database of its own, and a folder."""
+    return Ground(engine, keyring, keys, put, tmp_path, database_url)

@@ -3,24 +3,23 @@
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
 
 from integration.delivery import policy
-from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import roles
 from mappings import overrides, store
 from scripts.sandbox.academy import TOKEN, Academy
 from scripts.sandbox.hubspot import HubSpotSandbox
-from tests.db.conftest import Put, event
-from tests.db.firm import Firm, found
+from tests.db.conftest import event
+from tests.db.firm import Firm, Ground, found, ground
 from tests.db.test_pipeline import inbox_states, rows
+
+__all__ = ["ground"]
 
 RULES: dict[str, Any] = {
     "pathways": {
@@ -44,16 +43,7 @@ def portal() -> Iterator[HubSpotSandbox]:
 
 
 @pytest.fixture
-def firm(
-    engine: Engine,
-    keyring: KeyRing,
-    keys: IndexKeys,
-    portal: HubSpotSandbox,
-    put: Put,
-    tmp_path: Path,
-    database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Firm]:
+def firm(ground: Ground, portal: HubSpotSandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Firm]:
     """An installation with published roles, in which nobody is known."""
     monkeypatch.setenv("TEST_TOKEN", "t0ken")
     monkeypatch.setenv("ACADEMY_TOKEN", TOKEN)
@@ -61,7 +51,7 @@ def firm(
     monkeypatch.setattr(policy, "SHORT_PAUSE", 0.1)
     portal.reset()
     with Academy(courses=["a", "b", "shared", "law"]) as academy:
-        made = found(engine, keyring, keys, portal, academy, put, tmp_path, database_url)
+        made = found(ground, portal, academy)
         made.publish(RULES)
         yield made
 
@@ -172,7 +162,8 @@ def test_a_retired_course_is_replaced_and_one_without_successor_left_out(firm: F
             "INSERT INTO courses (connection, external_id, status, seen_at) VALUES ('academy', 'law', 'active', now());"
             "INSERT INTO courses (connection, external_id, status, seen_at, replaced_by)"
             " SELECT 'academy', 'a', 'retired', now(), id FROM courses;"
-            "INSERT INTO courses (connection, external_id, status, seen_at) VALUES ('academy', 'shared', 'retired', now())"
+            "INSERT INTO courses (connection, external_id, status, seen_at)"
+            " VALUES ('academy', 'shared', 'retired', now())"
         )
     firm.hire(["ada@example.com"])
     firm.change("ada@example.com", "SDR")
