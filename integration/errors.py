@@ -48,6 +48,7 @@ class Reason(StrEnum):
     UNKNOWN_CONTACT = "unknown_contact"
     ERASED = "erased"
     OTHER_ACCOUNT = "other_account"
+    NOTHING_LEARNED = "nothing_learned"
     # --- what became of a person's fields in one system
     WRITTEN = "written"
     UNCHANGED = "unchanged"
@@ -88,6 +89,8 @@ class Reason(StrEnum):
     RETRACTED = "retracted"
     ACTIVITY_REFUSED = "activity_refused"
     ACTIVITY_UNDEFINED = "activity_undefined"
+    # --- what became of an enrolment in a learning system
+    ENROLLMENT_REFUSED = "enrollment_refused"
 
 
 class CoursewireError(Exception):

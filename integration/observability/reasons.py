@@ -157,7 +157,13 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.OTHER_ACCOUNT: Words(
         "The event is of another account in which the same app is installed.",
-        "Nothing to do, unless options.portal_id names the wrong account.",
+        "Nothing to do, unless options.portal_id (HubSpot) or options.root_account_uuid (Canvas) names the wrong "
+        "account.",
+    ),
+    Reason.NOTHING_LEARNED: Words(
+        "The event is of a type that is taken, and this one says nothing of a learner that may be kept; the detail "
+        "says why.",
+        _NOTHING,
     ),
     # --- what became of a person's fields in one system
     Reason.WRITTEN: Words("The fields were written.", _NOTHING),
@@ -301,6 +307,11 @@ WORDS: dict[Reason, Words] = {
         "contacts are written as ever.",
         "Run `coursewire check --apply`, then `coursewire connections resume CONNECTION`, or wait: it is tried every "
         "few minutes.",
+    ),
+    # --- what became of an enrolment in a learning system
+    Reason.ENROLLMENT_REFUSED: Words(
+        "The learning system does not take this learner in this course; the detail says why.",
+        "Correct what the detail names there or in the rules, then run `coursewire dead replay ID`.",
     ),
 }
 
