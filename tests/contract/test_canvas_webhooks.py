@@ -1,11 +1,12 @@
 """Canvas's live events: which are believed, what each of them says, and that a resend is known again."""
 
+import asyncio
 import base64
 import hmac
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,9 @@ from integration.connectors.lms.canvas_values import home_of, local_id, moment_o
 from integration.connectors.lms.canvas_webhooks import Webhooks, findings, inbound
 from integration.errors import ConfigError, Ignored, Reason, Refused, Rejected, RetryLater
 from integration.model.events import EventType, Kind, LearningEvent
+from integration.security.seal import KeyRing, new_key
+from integration.webhook.app import Endpoint
+from integration.webhook.receive import Door
 
 SAMPLES = Path(__file__).parents[3] / "shared/samples"
 SHARD = 10**13
@@ -319,6 +323,51 @@ def test_check_says_whether_events_could_be_proven(
     assert [one.ok for one in findings(config(webhook={"secrets": secrets}, options={"unsigned_events": True}))] == [
         False
     ]
+
+
+# --- at the endpoint
+
+
+def answered(canvas: Webhooks, raw: bytes, query: bytes = b"", media_type: str | None = "application/json") -> int:
+    """The status that the endpoint gives a delivery; what it stores goes nowhere."""
+    stored: list[Any] = []
+
+    class Shelf:
+        async def store(self, rows: Sequence[Any]) -> tuple[int, int]:
+            stored.extend(rows)
+            return len(rows), 0
+
+    nothing: Any = None
+    shelf: Any = Shelf()
+    door = Door("canvas", canvas)
+    endpoint = Endpoint({"canvas": door}, KeyRing({"k1": new_key()}), shelf, nothing, nothing)
+    headers = [(b"host", b"sync.test")] + ([(b"content-type", media_type.encode())] if media_type else [])
+    scope = {"type": "http", "method": "POST", "scheme": "https", "path": "/webhooks/canvas", "query_string": query}
+    messages: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": raw, "more_body": False}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    asyncio.run(endpoint.webhook({**scope, "headers": headers}, receive, send))
+    status: int = messages[0]["status"]
+    assert bool(stored) == (status == 202)
+    return status
+
+
+def test_the_endpoint_takes_a_jwt_and_a_token_in_the_address(
+    http: responses.RequestsMock, private_key: rsa.RSAPrivateKey, unsigned: Webhooks
+) -> None:
+    """However Canvas names the media type of a JWT, and with the query that a token stands in."""
+    published(http, public(private_key, "now"))
+    raw = signed(private_key, event())
+    types = ["application/json", "application/jwt", "text/plain; charset=utf-8", None]
+    assert [answered(signed_only(), raw, media_type=one) for one in types] == [202] * 4
+    assert answered(unsigned, orjson.dumps(event()), f"token={TOKEN}".encode()) == 202
+    assert answered(unsigned, orjson.dumps(event())) == 401
+    assert answered(unsigned, orjson.dumps(event()), f"token={TOKEN}".encode(), "text/xml") == 415
 
 
 # --- the key set

@@ -41,8 +41,9 @@ _BY_CLASS: Final = {3: Meaning.ELSEWHERE, 4: Meaning.INVALID}
 def meaning(reply: Reply) -> Meaning:
     """Return what an answer means.
 
-    A 403 is "no permission" or "too many requests", which only its body tells. A 401 with WWW-Authenticate is about
-    the token; one without it that says `unauthorized` is about a permission.
+    A 403 is "no permission" or "too many requests", which only its body tells; without JSON it comes from something
+    that stands before Canvas. A 401 with WWW-Authenticate is about the token; one without it that says `unauthorized`
+    is about a permission.
     """
     if reply.ok:
         return Meaning.DONE
@@ -51,7 +52,9 @@ def meaning(reply: Reply) -> Meaning:
         is_denied = says == "unauthorized" and "www-authenticate" not in reply.headers
         return Meaning.DENIED if is_denied else Meaning.TOKEN
     if reply.status == HTTPStatus.FORBIDDEN:
-        return Meaning.THROTTLED if "rate limit exceeded" in said(reply) else Meaning.DENIED
+        if "rate limit exceeded" in said(reply):
+            return Meaning.THROTTLED
+        return Meaning.DENIED if isinstance(reply.body, dict) else Meaning.ELSEWHERE
     return _BY_STATUS.get(reply.status) or _BY_CLASS.get(reply.status // 100, Meaning.FAILED)
 
 
@@ -70,7 +73,7 @@ def trouble(reply: Reply, operation: str, *, writes: bool, advice: str) -> Cours
             kind = UnknownOutcome if writes else RetryLater
             return kind(Reason.SERVER_ERROR, f"{operation}: Canvas failed ({reply.status})", after=reply.retry_after)
         case Meaning.ELSEWHERE:
-            detail = f"{operation}: Canvas sends us elsewhere ({reply.status}); see that base_url is its own address"
+            detail = f"{operation}: not Canvas itself answers ({reply.status}); see base_url, and what stands before it"
             return RetryLater(Reason.SERVER_ERROR, detail)
     return None
 
