@@ -435,6 +435,8 @@ def test_keys_that_cannot_be_fetched_are_no_forgery(private_key: rsa.RSAPrivateK
     fetches.now += FLOOR_SECONDS
     assert keys.find("one").key_id == "one"
     fetches.answer = None
+    fetches.now += FLOOR_SECONDS
+    assert status_of(lambda: keys.find("rotated")) == 503
     fetches.ended.clear()
     fetches.now += KEPT_SECONDS + 1
     assert keys.find("one").key_id == "one"
