@@ -1,12 +1,18 @@
 """Canvas's REST API, answer by answer: who is found, enrolled, refused and why, and what is only a pause."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
 import responses
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from requests.exceptions import ConnectionError as Broken
 from responses.matchers import query_param_matcher
 
@@ -55,7 +61,7 @@ def http() -> Iterator[responses.RequestsMock]:
 
 def config(**said: Any) -> ConnectionConfig:
     """A Canvas connection with a token."""
-    known = {"base_url": HOST, "credentials": {"token": {"env": "TEST_CANVAS_API_TOKEN"}}}
+    known: dict[str, Any] = {"base_url": HOST, "credentials": {"token": {"env": "TEST_CANVAS_API_TOKEN"}}}
     return ConnectionConfig.model_validate({"name": "canvas", "system": "canvas", **known, **said})
 
 
@@ -296,6 +302,34 @@ def test_trouble_in_the_middle_costs_nobody_their_answer(canvas: Canvas, http: r
     assert len(http.calls) == 3
 
 
+TROUBLE = {"throttled": 403, "away": 502, "lost": 200}
+
+
+@given(st.lists(st.sampled_from(["done", "refused", *TROUBLE]), min_size=1, max_size=6))
+def test_wherever_trouble_comes_what_was_done_is_said(fates: list[str]) -> None:
+    """Everything before the trouble has its own answer, everything from it on has none, and nothing is called after."""
+    with pytest.MonkeyPatch.context() as patch, responses.RequestsMock(assert_all_requests_are_fired=False) as http:
+        patch.setenv("TEST_CANVAS_API_TOKEN", "first-token")
+        for place, fate in enumerate(fates):
+            path = f"{V1}/courses/{place}/enrollments"
+            if fate == "done":
+                http.add("POST", path, json=entry(place))
+            elif fate == "refused":
+                http.add("POST", path, json=ABSENT, status=404)
+            else:
+                http.add("POST", path, body=THROTTLED, status=TROUBLE[fate])
+        first = next((place for place, fate in enumerate(fates) if fate in TROUBLE), len(fates))
+        writes = [wish(str(place), course_id=str(place)) for place in range(len(fates))]
+        if first == 0:
+            with pytest.raises(RetryLater):
+                Canvas(config()).write(writes)
+        else:
+            answers = Canvas(config()).write(writes)
+            kinds = {trace: "done" if isinstance(one, Enrolled) else "refused" for trace, one in answers.items()}
+            assert kinds == {str(place): fates[place] for place in range(first)}
+        assert len(http.calls) == min(first + 1, len(fates))
+
+
 def test_each_request_spends_a_call(monkeypatch: pytest.MonkeyPatch, http: responses.RequestsMock) -> None:
     """The gate is asked before every request, and may end a batch in the middle; every call is taken down once."""
     monkeypatch.setenv("TEST_CANVAS_API_TOKEN", "first-token")
@@ -530,3 +564,13 @@ def test_check_without_anything_to_check(monkeypatch: pytest.MonkeyPatch) -> Non
     assert verdicts(bare) == [(False, "it neither receives events nor enrols anybody")]
     assert [ok for ok, _ in verdicts(config())] == [False]
     assert [ok for ok, _ in verdicts(config(base_url=None))] == [False]
+
+
+def test_the_settings_on_the_page_load() -> None:
+    """What an administrator copies from docs/canvas.md is taken, and what its first block says is enough for events."""
+    text = (Path(__file__).parents[2] / "docs/canvas.md").read_text("utf-8")
+    blocks = [yaml.safe_load(dedent(block)) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    events, unsigned, rest = blocks
+    assert registry.inbound(config(**events["connections"]["canvas"], credentials={}, base_url=None))
+    assert registry.inbound(config(**unsigned))
+    assert registry.enrollments(config(**rest))

@@ -12,7 +12,7 @@ from integration.config import ConnectionConfig
 from integration.connectors.client import Call, CallRecord, Limits, Reply
 from integration.connectors.lms.canvas_api import Api, is_id, sis_user
 from integration.connectors.lms.canvas_statuses import RATES, Meaning, denied, is_taken, meaning, said
-from integration.errors import CoursewireError, Reason, Rejected, RetryLater, UnknownOutcome
+from integration.errors import CoursewireError, Reason, RetryLater, UnknownOutcome
 from integration.model.contacts import Failed
 from integration.model.enrollments import (
     Enrolled,
@@ -236,8 +236,8 @@ def _until_trouble(commands: Sequence[Command], do: Callable[[Command], Outcome]
     for command in commands:
         try:
             answers[command.trace] = do(command)
-        except CoursewireError as error:
-            if not answers or isinstance(error, Rejected):
+        except CoursewireError:
+            if not answers:
                 raise
             break
     return answers
