@@ -79,6 +79,20 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _callable(address: str) -> str:
+    url = urlsplit(address)
+    if not url.hostname or url.username or not (url.scheme == "https" or _is_this_machine(url.hostname)):
+        raise ValueError("must be an address that begins with https:// and holds no password")
+    return address
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Options(_Strict):
     """What differs between installations of one system."""
 
@@ -95,6 +109,11 @@ class Options(_Strict):
     # The account's calls a day, where its answers do not say; and the fraction of them that backfill leaves to live.
     daily_calls: Annotated[int, Field(ge=1)] | None = None
     daily_reserve: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    # Canvas: the account in which users are found and created, and where its events come from and are proven genuine.
+    account_id: Annotated[str, Field(pattern=r"^(self|[0-9]+|sis_account_id:[\w-]+)$")] = "self"
+    root_account_uuid: str | None = None
+    jwks_url: Annotated[str, AfterValidator(_callable)] | None = None
+    unsigned_events: bool = False
 
 
 class ConnectionConfig(_Strict):

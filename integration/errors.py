@@ -48,6 +48,7 @@ class Reason(StrEnum):
     UNKNOWN_CONTACT = "unknown_contact"
     ERASED = "erased"
     OTHER_ACCOUNT = "other_account"
+    NOTHING_LEARNED = "nothing_learned"
     # --- what became of a person's fields in one system
     WRITTEN = "written"
     UNCHANGED = "unchanged"
@@ -96,6 +97,7 @@ class Reason(StrEnum):
     UNKNOWN_LEARNER = "unknown_learner"
     AMBIGUOUS_LEARNER = "ambiguous_learner"
     UNKNOWN_COURSE = "unknown_course"
+    ENROLLMENT_REFUSED = "enrollment_refused"
 
 
 class CoursewireError(Exception):

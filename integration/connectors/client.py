@@ -28,6 +28,7 @@ from integration.ports import ANY_CALL
 log = structlog.get_logger(__name__)
 
 _CHUNK = 65_536
+_TEXT = 500
 _DAY = 86_400.0
 
 
@@ -61,12 +62,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back. `body` is parsed JSON, None where there was none; header names are lower case."""
+    """What came back. `body` is parsed JSON, None where there was none; header names are lower case.
+
+    `text` is the beginning of a body that is no JSON: some refusals are a sentence.
+    """
 
     status: int
     body: Any = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     retry_after: float | None = None
+    text: str = field(default="", repr=False)
 
     @property
     def ok(self) -> bool:
@@ -203,7 +208,9 @@ class Client:
                 if len(body) > self._limits.answer_bytes:
                     body.clear()
                     break
-            return Reply(response.status_code, _parse(bytes(body)), headers, retry_after(headers.get("retry-after")))
+            parsed = _parse(bytes(body))
+            text = bytes(body[:_TEXT]).decode("utf-8", "replace") if parsed is None else ""
+            return Reply(response.status_code, parsed, headers, retry_after(headers.get("retry-after")), text)
 
     def _report(self, call: Call, reply: Reply | None, error: CoursewireError | None, seconds: float) -> None:
         record = CallRecord(
@@ -285,7 +292,7 @@ def _rate_limits(headers: Mapping[str, str]) -> Mapping[str, str]:
     return {
         name: value[:100]
         for name, value in headers.items()
-        if "ratelimit" in name or "rate-limit" in name or name == "sforce-limit-info"
+        if "ratelimit" in name or "rate-limit" in name or name in ("sforce-limit-info", "x-request-cost")
     }
 
 

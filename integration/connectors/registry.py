@@ -7,7 +7,7 @@ from typing import NamedTuple
 from integration.config import ConnectionConfig
 from integration.connectors.client import CallRecord
 from integration.connectors.crm import hubspot, hubspot_activities, hubspot_limits, hubspot_setup, hubspot_webhooks
-from integration.connectors.lms import standard
+from integration.connectors.lms import canvas, canvas_check, canvas_statuses, canvas_webhooks, standard
 from integration.errors import ConfigError
 from integration.ports import (
     ANY_CALL,
@@ -65,6 +65,15 @@ TABLE: tuple[System, ...] = (
         limits=hubspot_limits.seen,
         installer=hubspot_setup.Setup,
         activities=hubspot_activities.store,
+    ),
+    System(
+        "canvas",
+        "Canvas LMS",
+        canvas.CAPABILITIES,
+        inbound=canvas_webhooks.inbound,
+        doctor=lambda config, _: canvas_check.Check(config),
+        limits=canvas_statuses.seen,
+        enrollments=canvas.store,
     ),
 )
 SYSTEMS: dict[str, System] = {system.name: system for system in TABLE}

@@ -44,7 +44,9 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 _TROUBLE = (RetryLater, ConnectionBroken, NeedsAttention)
-_PARKED = frozenset({Reason.UNKNOWN_LEARNER, Reason.AMBIGUOUS_LEARNER, Reason.UNKNOWN_COURSE})
+_PARKED = frozenset(
+    {Reason.UNKNOWN_LEARNER, Reason.AMBIGUOUS_LEARNER, Reason.UNKNOWN_COURSE, Reason.ENROLLMENT_REFUSED}
+)
 
 
 @dataclass(slots=True, kw_only=True)

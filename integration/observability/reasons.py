@@ -157,7 +157,13 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.OTHER_ACCOUNT: Words(
         "The event is of another account in which the same app is installed.",
-        "Nothing to do, unless options.portal_id names the wrong account.",
+        "Nothing to do, unless options.portal_id (HubSpot) or options.root_account_uuid (Canvas) names the wrong "
+        "account.",
+    ),
+    Reason.NOTHING_LEARNED: Words(
+        "The event is of a type that is taken, and this one says nothing of a learner that may be kept; the detail "
+        "says why.",
+        _NOTHING,
     ),
     # --- what became of a person's fields in one system
     Reason.WRITTEN: Words("The fields were written.", _NOTHING),
@@ -331,6 +337,10 @@ WORDS: dict[Reason, Words] = {
     Reason.UNKNOWN_COURSE: Words(
         "The learning system does not have this course, or does not let us enrol in it.",
         "Correct the course in the pathway, or permit the enrolment there; it is looked at again by itself.",
+    ),
+    Reason.ENROLLMENT_REFUSED: Words(
+        "The learning system does not take this learner in this course; the detail says why.",
+        "Correct what the detail names there or in the rules; it is looked at again by itself.",
     ),
 }
 
