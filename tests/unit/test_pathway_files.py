@@ -161,7 +161,9 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
 
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,20}", fullmatch=True) | st.sampled_from(["no", "on", "null", "y", "e1"])
-TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Cn"], exclude_characters="*?[]"), min_size=1)
+TEXT = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Cn"], exclude_characters="*?[]"), min_size=1, max_size=12
+)
 WORDS = TEXT.map(str.strip).filter(lambda text: bool(text.strip("*?@. ")))
 PATTERNS = WORDS | WORDS.map("{}*".format) | WORDS.map("?{}".format)
 LISTS = st.lists(PATTERNS, min_size=1, max_size=3, unique_by=str.casefold).map(tuple)
@@ -173,7 +175,9 @@ COURSES = st.builds(CourseRef, st.sampled_from(["academy", "campus"]), WORDS)
 def pathways(draw: st.DrawFn) -> Pathway:
     """Return a pathway that a file may hold: by bucket, the required courses first."""
     found: list[PathwayCourse] = []
-    buckets = draw(st.lists(st.from_regex(r"[a-z0-9]{1,5}(_[a-z0-9]{1,3})?", fullmatch=True), min_size=1, unique=True))
+    buckets = draw(
+        st.lists(st.from_regex(r"[a-z0-9]{1,5}(_[a-z0-9]{1,3})?", fullmatch=True), min_size=1, max_size=4, unique=True)
+    )
     for bucket in sorted(buckets):
         courses = draw(st.lists(COURSES, min_size=1, max_size=4, unique=True))
         required = draw(st.integers(1 if bucket == min(buckets) else 0, len(courses)))
