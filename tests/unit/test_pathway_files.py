@@ -1,5 +1,6 @@
 """Pathways and roles in files: what they can say, and what is said of every mistake."""
 
+import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -13,8 +14,10 @@ from integration.config import Config
 from integration.errors import ConfigError
 from integration.model.enrollments import CourseRef
 from mappings import export, loader, store
+from mappings.pathway_schema import PathwayEntry, RoleEntry
 from mappings.pathway_text import differences
-from mappings.pathways import OnLeave, Pathway, PathwayCourse, PathwayRules, RoleRule
+from mappings.pathways import Enroll, InProgress, OnLeave, OverrideKind, Pathway, PathwayCourse, PathwayRules, RoleRule
+from mappings.progress import Stage
 from mappings.rules import RuleSet
 from tasks.commands.rules import side_of
 from tests.db.conftest import CONFIG
@@ -252,3 +255,16 @@ def test_a_change_is_said_part_by_part() -> None:
     ]
     assert {change.kind for change in differences(PathwayRules(), new)} == {"added"}
     assert {change.kind for change in differences(new, PathwayRules())} == {"removed"}
+
+
+def test_what_the_page_shows_loads(tmp_path: Path) -> None:
+    """Each YAML block of docs/pathways.md, as a file of one folder; and every key and answer is explained there."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "pathways.md").read_text(encoding="utf-8")
+    for place, block in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)):
+        (tmp_path / f"{place}.yaml").write_text(block, encoding="utf-8")
+    loaded = load(tmp_path)
+    assert loaded.pathways.pathways
+    assert loaded.pathways.roles
+    keys = [one.alias or name for entry in (PathwayEntry, RoleEntry) for name, one in entry.model_fields.items()]
+    answers = [*get_args(Enroll), *get_args(OnLeave), *get_args(InProgress), *get_args(OverrideKind), *get_args(Stage)]
+    assert [word for word in (*keys, *answers) if f"`{word}`" not in text] == []
