@@ -134,10 +134,10 @@ class PathwayEntry(_Entry):
         return self
 
     def pathway_called(self, name: str) -> Pathway:
-        """Return the pathway as the program decides by it."""
+        """Return the pathway as the program decides by it: buckets by name, the required courses of each first."""
         courses = tuple(
             PathwayCourse(course, bucket, required)
-            for bucket, entry in self.buckets.items()
+            for bucket, entry in sorted(self.buckets.items())
             for required, listed in ((True, entry.required), (False, entry.optional))
             for course in listed
         )

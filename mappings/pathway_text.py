@@ -1,6 +1,6 @@
 """Pathways and role rules as a rule file says them, without what goes without saying; and what differs between two."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,24 +63,27 @@ def differences(old: PathwayRules, new: PathwayRules) -> list[PathwayChange]:
 
 
 def _parts(was: Mapping[str, Any], becomes: Mapping[str, Any]) -> tuple[Differs, ...]:
-    """Return the parts that differ, in the order of a file; a bucket is a part of its own."""
-    before, after = _flat(was), _flat(becomes)
+    """Return the parts that differ, in the order of a file; the courses of a bucket are parts of their own."""
+    before, after = dict(_flat(was)), dict(_flat(becomes))
     return tuple(
-        Differs(part, before.get(part, "unsaid"), after.get(part, "unsaid"))
+        Differs(part, _said(before.get(part)), _said(after.get(part)))
         for part in dict.fromkeys((*before, *after))
         if before.get(part) != after.get(part)
     )
 
 
-def _flat(entry: Mapping[str, Any], above: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
+def _flat(entry: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in entry.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{above}{name}.")
+            yield from _flat(value, f"{above}{name}.")
         else:
-            listed = value if isinstance(value, list) else [value]
-            found[above + name] = ", ".join(str(one) or "blank" for one in listed)
-    return found
+            yield above + name, value
+
+
+def _said(value: object) -> str:
+    if value is None:
+        return "unsaid"
+    return ", ".join(str(one) or "blank" for one in (value if isinstance(value, list) else [value]))
 
 
 def _pathway(pathway: Pathway) -> dict[str, Any]:

@@ -43,8 +43,7 @@ class FieldRule:
     passive: bool = False
     of: str = ""
 
-    @property
-    def origin(self) -> str:
+    def filled_from(self) -> str:
         """Return what the property is filled from, in words."""
         return f"{self.source} of {self.of}" if self.of else self.source
 

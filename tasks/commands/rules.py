@@ -238,7 +238,7 @@ def _tell_changes(changes: list[Change], found: list[Effect]) -> None:
     for change in changes:
         rule = change.rule
         what = f"{change.scope}, {change.object_type}.{rule.name}"
-        say(f"{_SIGNS[change.kind]} {what}: {rule.property} from {rule.origin}")
+        say(f"{_SIGNS[change.kind]} {what}: {rule.property} from {rule.filled_from()}")
         for part in change.parts:
             say(f"    {part.part}: {part.was} -> {part.becomes}")
     for effect in found:

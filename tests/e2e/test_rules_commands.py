@@ -202,3 +202,27 @@ def test_nothing_to_go_back_to(cli: Cli) -> None:
     assert "no rule set before" in cli("rules", "rollback").output
     assert "there is no rule set 9" in cli("rules", "rollback", "9").output
     assert cli("rules", "plan").exit_code == 2
+
+
+def test_pathways_and_roles_are_planned_published_and_exported(cli: Cli, rules: Path, tmp_path: Path) -> None:
+    """Each change is shown, part by part; what is exported then changes nothing."""
+    (rules / "roles.yaml").write_text(
+        "pathways:\n  ae:\n    buckets:\n      demo: {required: ['academy:demo-101']}\n"
+        "roles:\n  ae: {role: AE, pathway: ae}\n"
+    )
+    planned = cli("rules", "plan", str(rules), "--offline").stdout
+    assert "2 changes against rule set 1" in planned
+    assert "+ pathways.ae" in planned
+    assert "buckets.demo.required: unsaid -> academy:demo-101" in planned
+    assert cli("rules", "publish", str(rules), "--offline", "--yes").exit_code == 0
+    assert "Nothing changes" in cli("rules", "plan", str(rules), "--offline").stdout
+    fresh = tmp_path / "fresh"
+    assert cli("rules", "export", str(fresh)).exit_code == 0
+    assert {path.name for path in fresh.iterdir()} == {"hubspot.yaml", "pathways.yaml", "roles.yaml"}
+    (fresh / "roles.yaml").write_text("roles:\n  ae: {role: [AE, AM], pathway: ae}\n")
+    found = json.loads(cli("rules", "plan", str(fresh), "--offline", "--json").stdout)
+    part = {"part": "role", "was": "AE", "becomes": "AE, AM"}
+    assert found["pathways"] == [{"kind": "changed", "key": "roles", "name": "ae", "parts": [part]}]
+    (fresh / "roles.yaml").unlink()
+    (fresh / "pathways.yaml").unlink()
+    assert "- roles.ae" in cli("rules", "plan", str(fresh), "--offline").stdout

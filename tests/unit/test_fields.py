@@ -6,9 +6,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from integration.model.enrollments import CourseRef
 from integration.storage.events import Standing
-from mappings import store
+from mappings import store, transforms
 from mappings.fields import Subject, project, slug
+from mappings.pathways import Pathway, PathwayCourse
+from mappings.progress import Assignment, progress
 from mappings.rules import FieldRule
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -124,3 +127,64 @@ def test_a_pattern_of_ours_does_not_fill_what_the_crm_owns() -> None:
     projection = project(Subject((("academy", "u"),), (held,)), (*RULES, theirs), BERLIN, NOW)
     assert "certified_sales" not in projection.wanted
     assert projection.theirs == {"certified_sales"}
+
+
+PARTNER = FieldRule(
+    "partner_status",
+    "certified",
+    "partner_status",
+    "enumeration",
+    transforms.parse([{"bool_text": {"true": "Certified", "false": "Lapsed"}}]),
+    of="Partner Basics",
+)
+
+
+def test_one_product_decides_a_property_of_its_own() -> None:
+    """By its slug, held or lapsed; nothing is written while nobody knows of such a certification."""
+
+    def status(*standings: Standing) -> str | None:
+        return project(Subject((), standings), (*RULES, PARTNER), BERLIN, NOW).wanted.get("partner_status")
+
+    held = standing("certification.issued", "cert", products=["partner-basics"], expires_at=NOW + timedelta(hours=1))
+    lapsed = standing("certification.issued", "cert", products=["partner-basics"], expires_at=NOW)
+    other = standing("certification.issued", "other", products=["alpha"])
+    assert status(held, other) == "Certified"
+    assert status(lapsed, other) == "Lapsed"
+    assert status(other) is None
+
+
+def assigned(name: str, *, done: int = 0, due: float | None = None, priority: int = 0, bucket: str = "demo") -> Any:
+    """Return an assignment of a pathway of two courses, so many of them completed; due in so many hours."""
+    courses = [CourseRef("academy", f"{name}-{n}") for n in range(2)]
+    pathway = Pathway(name, name.upper(), tuple(PathwayCourse(course, bucket, required=True) for course in courses))
+    due_at = None if due is None else NOW + timedelta(hours=due)
+    stands = progress(pathway, dict.fromkeys(courses[:done], NOW), (), NOW, due_at, NOW, {})
+    return Assignment(pathway, NOW, due_at, priority, stands)
+
+
+def onboarding(assignments: list[Assignment] | None, past: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return what the contact shows of pathways."""
+    names = ("onboarding_", "competency_", "readiness")
+    shown = project(Subject((), (), assignments=assignments, past_buckets=past), RULES, BERLIN, NOW).wanted
+    return {name: value for name, value in shown.items() if name.startswith(names)}
+
+
+def test_nothing_is_said_of_who_never_had_a_pathway() -> None:
+    """So that nothing changes for whoever uses none; who had one shows that it is gone."""
+    empty = {"onboarding_pathway": "", "onboarding_due_date": "", "onboarding_status": "", "readiness": ""}
+    assert onboarding(None) == {}
+    assert onboarding([]) == empty
+    assert onboarding([], ("demo",)) == {**empty, "competency_demo": ""}
+
+
+def test_the_contact_shows_the_pathway_that_counts_most() -> None:
+    """Greatest priority, then due first, then by name; each bucket is that of the first pathway that has it."""
+    main = {"onboarding_pathway": "B", "onboarding_due_date": "2026-11-22", "onboarding_status": "in_progress"}
+    main |= {"readiness": "50", "competency_demo": "50"}
+    b = assigned("b", done=1, due=24, priority=2)
+    assert onboarding([assigned("a", due=1, done=2), b], ("demo",)) == main
+    assert onboarding([assigned("a", bucket="closing"), b]) == {**main, "competency_closing": "0"}
+    assert onboarding([assigned("c"), assigned("d", due=3), assigned("e", due=2)])["onboarding_pathway"] == "E"
+    assert onboarding([assigned("d"), assigned("c")])["onboarding_pathway"] == "C"
+    assert onboarding([assigned("c", done=2, due=-1)])["onboarding_status"] == "completed_late"
+    assert onboarding([assigned("c", due=-1)])["onboarding_status"] == "overdue"

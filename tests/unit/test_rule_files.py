@@ -108,6 +108,24 @@ WRONG = [
         4,
         "a is filled already, at",
     ),
+    (
+        "one of what there is only one of",
+        HEAD + "  email: {property: a, type: string, of: alpha}\n",
+        3,
+        "there is only one email, so of: picks nothing",
+    ),
+    (
+        "one of them, and each",
+        HEAD + '  certified: {property: "c_{key}", type: bool, of: alpha}\n',
+        3,
+        "so {key} stands for nothing; keep one of the two",
+    ),
+    (
+        "one without a name",
+        HEAD + "  certified:\n    property: c\n    type: bool\n    of: ' '\n",
+        6,
+        "expected the name of one product",
+    ),
     ("an unknown transform", HEAD + "  email:\n    property: a\n    type: string\n    transform: lowr\n", 6, "lower"),
     (
         "a transform that does not fit",
@@ -217,6 +235,20 @@ def test_the_defaults_load_and_name_what_is_canonical() -> None:
     """What ships is right by its own rules."""
     rules = store.defaults()
     assert rules.field_rules("crm", "hubspot", "contact")
+
+
+def test_one_product_may_be_brought_to_a_property_of_its_own(tmp_path: Path) -> None:
+    """It is exported as it was written, and a text may be made of it."""
+    line = (
+        "  partner_status: {property: partner_status, type: enumeration, from: certified, of: Partner Basics, "
+        "transform: [{bool_text: {true: Certified, false: Lapsed}}]}\n"
+    )
+    (tmp_path / "a.yaml").write_text(HEAD + line)
+    loaded = loader.load(tmp_path, is_known)
+    (rule,) = loaded.field_rules("crm", "hubspot", "contact")
+    assert (rule.property, rule.source, rule.of) == ("partner_status", "certified", "Partner Basics")
+    export.write(loaded, tmp_path / "out")
+    assert loader.load(tmp_path / "out", is_known).fields == loaded.fields
 
 
 PROPERTY = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
