@@ -18,6 +18,7 @@ from integration.security.seal import KeyRing
 from integration.storage import assignments, courses, enrollments, events, people, roles, sync_state
 from integration.storage.assignments import Assigned
 from integration.storage.enrollments import Wanted
+from integration.storage.events import Standing
 from integration.storage.sync_state import Want
 from mappings import overrides, store
 from mappings.pathways import (
@@ -30,7 +31,7 @@ from mappings.pathways import (
     properties_read,
     settle_seconds,
 )
-from mappings.progress import CourseLife, courses_of
+from mappings.progress import Assignment, CourseLife, courses_of, progress
 from mappings.rules import RuleSet
 
 
@@ -146,11 +147,7 @@ class Curriculum:
         catalogue, begun = lives(db), events.begun(db, ids)
         wanted = []
         for who in ids:
-            completed = {
-                CourseRef(one.connection, one.subject)
-                for one in standings.get(who, ())
-                if one.type == EventType.COURSE_COMPLETED and one.passed is not False
-            }
+            completed = _completed(standings.get(who, ()))
             due: dict[CourseRef, datetime | None] = {}
             for one in live.get(who, ()):
                 pathway = rules.pathways.pathways.get(one.pathway)
@@ -171,6 +168,48 @@ class Curriculum:
     def _may_enroll(self, connection: str) -> bool:
         settings = self.config.connections.get(connection)
         return settings is not None and registry.enrolls(settings)
+
+
+def learned(
+    db: Connection,
+    rules: PathwayRules,
+    standings: Mapping[int, Sequence[Standing]],
+    ids: Collection[int],
+    now: datetime,
+) -> dict[int, tuple[list[Assignment], set[str]]]:
+    """Return how far people are in their pathways, and the buckets of those that they had once.
+
+    Somebody who never had any is not in it.
+    """
+    live, past = assignments.live(db, ids), assignments.past(db, ids)
+    if not live and not past:
+        return {}
+    begun, catalogue = events.begun(db, live), lives(db)
+    found: dict[int, tuple[list[Assignment], set[str]]] = {}
+    for who in live.keys() | past.keys():
+        completed = _completed(standings.get(who, ()))
+        of_them = [
+            Assignment(
+                pathway,
+                one.assigned_at,
+                one.due_at,
+                one.priority,
+                progress(pathway, completed, begun.get(who, ()), one.assigned_at, one.due_at, now, catalogue),
+            )
+            for one in live.get(who, ())
+            if (pathway := rules.pathways.get(one.pathway)) is not None
+        ]
+        had = [rules.pathways[name] for name in past.get(who, ()) if name in rules.pathways]
+        found[who] = of_them, {course.bucket for pathway in had for course in pathway.courses}
+    return found
+
+
+def _completed(standings: Iterable[Standing]) -> dict[CourseRef, datetime]:
+    return {
+        CourseRef(one.connection, one.subject): one.occurred_at
+        for one in standings
+        if one.type == EventType.COURSE_COMPLETED and one.passed is not False
+    }
 
 
 def lives(db: Connection) -> dict[CourseRef, CourseLife]:

@@ -1,7 +1,7 @@
 """From people to what a connection should hold of them: where facts and rules meet."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import get_args
 from zoneinfo import ZoneInfo
@@ -20,6 +20,7 @@ from mappings import store
 from mappings.fields import project
 from mappings.inclusion import take
 from mappings.rules import FieldRules
+from tasks.pathways import learned
 
 _PERMISSIVE = {policy: place for place, policy in enumerate(("ignore", "hold", "create"))}
 assert set(_PERMISSIVE) == set(get_args(UnknownPerson))  # noqa: S101 - a new policy must be given its place
@@ -47,6 +48,7 @@ class Projector:
         names = people.linked(db, found, [LEARNER])
         standings = events.standings(db, found)
         held = _by_person(loops.held(db, connection, found))
+        in_pathways = learned(db, rules.pathways, standings, found, now)
         targets = {}
         for person in found.values():
             links = [(source, external_id) for source, external_id, _ in names.get(person.id, [])]
@@ -54,7 +56,11 @@ class Projector:
             left = held.get(person.id, {})
             attention = person.attention or (Reason.FIELD_LOOP.value if left else None)
             taken = take(rules.identity, links, standings.get(person.id, []), profile, attention)
-            projection = project(taken.subject, filled, zone, now)
+            subject = taken.subject
+            if person.id in in_pathways:
+                assigned, past_buckets = in_pathways[person.id]
+                subject = replace(subject, assignments=assigned, past_buckets=past_buckets)
+            projection = project(subject, filled, zone, now)
             targets[person.id] = Target(
                 person_id=person.id,
                 version=person.version,

@@ -17,6 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from integration.errors import Reason
+from integration.model.contacts import WRITE_CONTACT
+from integration.model.enrollments import WRITE_ENROLLMENT
 from integration.observability.metrics import REGISTRY
 
 FRESH_SECONDS = 5.0
@@ -61,6 +63,11 @@ SELECT connection, operation, CASE status WHEN 'pending' THEN 'waiting' ELSE sta
        coalesce(max(extract(epoch FROM now() - created_at))
                 FILTER (WHERE status = 'sending' OR status = 'pending' AND not_before <= now()), 0)
 FROM deliveries WHERE status NOT IN ('delivered', 'cancelled') GROUP BY 1, 2, 3
+UNION ALL
+SELECT connection, %(enroll)s, status, count(*),
+       coalesce(max(extract(epoch FROM now() - greatest(wanted_since, not_before)))
+                FILTER (WHERE status IN ('due', 'sending', 'waiting')), 0)
+FROM enrollments WHERE status <> 'in_step' GROUP BY 1, 3
 """
 
 _INBOX_AGE = """
@@ -106,11 +113,12 @@ class Books(NamedTuple):
 
 def balance(db: Connection) -> Books:
     """Return the books as one transaction sees them."""
+    of = {"write": WRITE_CONTACT}
     accepted = db.exec_driver_sql("SELECT count(*) FROM inbox_keys").scalar_one()
     states: dict[str, int] = {state: count for state, count in db.exec_driver_sql(_STATES)}  # noqa: C416 - rows
-    behind: dict[str, int] = {state: count for state, count in db.exec_driver_sql(_BEHIND)}  # noqa: C416 - rows
-    ignored = db.exec_driver_sql(_IGNORED, {"ignored": Reason.PERSON_IGNORED.value}).scalar_one()
-    nowhere = db.exec_driver_sql(_HELD_NOWHERE).scalar_one()
+    behind: dict[str, int] = {state: count for state, count in db.exec_driver_sql(_BEHIND, of)}  # noqa: C416 - rows
+    ignored = db.exec_driver_sql(_IGNORED, of | {"ignored": Reason.PERSON_IGNORED.value}).scalar_one()
+    nowhere = db.exec_driver_sql(_HELD_NOWHERE, of).scalar_one()
     return Books(
         accepted=accepted,
         written=states.get("done", 0) - sum(behind.values()) - ignored - nowhere,
@@ -193,7 +201,7 @@ def _due_families(db: Connection) -> list[Metric]:
     oldest = GaugeMetricFamily(
         "coursewire_sync_oldest_seconds", "The longest wait of a person.", labels=["connection", "operation", "state"]
     )
-    for connection, operation, status, count, age in db.exec_driver_sql(_DUE):
+    for connection, operation, status, count, age in db.exec_driver_sql(_DUE, {"enroll": WRITE_ENROLLMENT}):
         rows.add_metric([connection, operation, status], count)
         oldest.add_metric([connection, operation, status], max(0.0, float(age)))
     inbox = GaugeMetricFamily("coursewire_inbox_oldest_seconds", "The longest wait of an event in the inbox.")

@@ -13,7 +13,10 @@ SELECT person_id, pathway, cause, connection, priority, on_leave, in_progress, d
 FROM assignments WHERE person_id = ANY(%(ids)s::bigint[]) AND status = 'live' ORDER BY person_id, pathway
 """
 
-_EVER = "SELECT DISTINCT person_id FROM assignments WHERE person_id = ANY(%(ids)s::bigint[])"
+_PAST = """
+SELECT DISTINCT person_id, pathway FROM assignments
+WHERE person_id = ANY(%(ids)s::bigint[]) AND status = 'ended' ORDER BY person_id, pathway
+"""
 
 _PUT = """
 INSERT INTO assignments AS a (person_id, pathway, cause, connection, priority, on_leave, in_progress, due_at,
@@ -59,9 +62,12 @@ def live(db: Connection, person_ids: Iterable[int]) -> dict[int, list[Assigned]]
     return found
 
 
-def ever(db: Connection, person_ids: Iterable[int]) -> set[int]:
-    """Return those of these people who were ever assigned anything."""
-    return {row.person_id for row in execute(db, _EVER, {"ids": sorted(set(person_ids))}).all()}
+def past(db: Connection, person_ids: Iterable[int]) -> dict[int, list[str]]:
+    """Return the pathways that each of these people had once, by person."""
+    found: dict[int, list[str]] = {}
+    for row in execute(db, _PAST, {"ids": sorted(set(person_ids))}).all():
+        found.setdefault(row.person_id, []).append(row.pathway)
+    return found
 
 
 def put(db: Connection, assigned: Sequence[Assigned], *, rule_set: int) -> None:
