@@ -45,7 +45,7 @@ class Call:
     """One request. `writes`: it may change something, so that a lost answer leaves its outcome unknown.
 
     `endpoint` is the class whose limit it counts against, as declared in the system's Capabilities. `form` is sent
-    instead of a JSON body where there is one.
+    instead of a JSON body where there is one. `may_be_null`: JSON's null is an answer.
     """
 
     operation: str
@@ -57,16 +57,18 @@ class Call:
     writes: bool = True
     endpoint: str = ANY_CALL
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    may_be_null: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back. `body` is parsed JSON, None where there was none; header names are lower case."""
+    """What came back. `body` is parsed JSON, None where there was none or a null; header names are lower case."""
 
     status: int
     body: Any = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     retry_after: float | None = None
+    is_null: bool = False
 
     @property
     def ok(self) -> bool:
@@ -203,7 +205,8 @@ class Client:
                 if len(body) > self._limits.answer_bytes:
                     body.clear()
                     break
-            return Reply(response.status_code, _parse(bytes(body)), headers, retry_after(headers.get("retry-after")))
+            pause, is_null = retry_after(headers.get("retry-after")), body.strip() == b"null"
+            return Reply(response.status_code, _parse(bytes(body)), headers, pause, is_null)
 
     def _report(self, call: Call, reply: Reply | None, error: CoursewireError | None, seconds: float) -> None:
         record = CallRecord(
@@ -245,7 +248,8 @@ def _lost(call: Call, name: str) -> RetryLater:
 
 
 def _require_json(call: Call, reply: Reply) -> None:
-    if reply.ok and reply.body is None and reply.status != HTTPStatus.NO_CONTENT:
+    is_answer = reply.body is not None or (call.may_be_null and reply.is_null)
+    if reply.ok and not is_answer and reply.status != HTTPStatus.NO_CONTENT:
         kind = UnknownOutcome if call.writes else RetryLater
         raise kind(Reason.MALFORMED_ANSWER, f"{call.operation}: {reply.status} without JSON that we can read")
 
