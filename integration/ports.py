@@ -51,7 +51,7 @@ class Capabilities(NamedTuple):
     """What a system can do, declared as data so that the pipeline needs no `if system ==`.
 
     `rates` is the limit of each endpoint class until answers teach a better one; ANY_CALL must be among them where
-    the system is called at all.
+    the system is called at all. `media_types` are what its webhooks may be called, beside JSON.
     """
 
     receives_webhooks: bool = False
@@ -60,6 +60,7 @@ class Capabilities(NamedTuple):
     due_dates: DueDates = "none"
     batch_size: int = 100
     rates: Mapping[str, Rate] = MappingProxyType({})
+    media_types: tuple[str, ...] = ()
 
 
 class Received(NamedTuple):
