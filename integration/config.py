@@ -93,6 +93,10 @@ class Options(_Strict):
     # The account's calls a day, where its answers do not say; and the fraction of them that backfill leaves to live.
     daily_calls: Annotated[int, Field(ge=1)] | None = None
     daily_reserve: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    create_users: bool = False
+    # Moodle: the role that people are enrolled with, and the plugin that new ones log in by instead of a password.
+    role_id: Annotated[int, Field(ge=1)] = 5
+    auth: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")] | None = None
 
 
 class ConnectionConfig(_Strict):

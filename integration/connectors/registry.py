@@ -7,7 +7,7 @@ from typing import NamedTuple
 from integration.config import ConnectionConfig
 from integration.connectors.client import CallRecord
 from integration.connectors.crm import hubspot, hubspot_activities, hubspot_limits, hubspot_setup, hubspot_webhooks
-from integration.connectors.lms import standard
+from integration.connectors.lms import moodle, moodle_webhooks, standard
 from integration.errors import ConfigError
 from integration.ports import (
     ANY_CALL,
@@ -64,6 +64,14 @@ TABLE: tuple[System, ...] = (
         limits=hubspot_limits.seen,
         installer=hubspot_setup.Setup,
         activities=hubspot_activities.store,
+    ),
+    System(
+        "moodle",
+        "Moodle",
+        moodle.CAPABILITIES,
+        inbound=moodle_webhooks.inbound,
+        enrollments=lambda config, on_call, gate, _: moodle.store(config, on_call, gate),
+        doctor=lambda config, _: moodle.Checked(config),
     ),
 )
 SYSTEMS: dict[str, System] = {system.name: system for system in TABLE}
