@@ -1,6 +1,7 @@
 """Moodle's web service, answer by answer: what is sent, who was enrolled, who was refused and why."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -31,6 +32,7 @@ from integration.model.enrollments import (
 )
 
 SITE = "https://lms.test/moodle"
+PAGE = Path(__file__).resolve().parents[2] / "docs/moodle.md"
 URL = f"{SITE}/webservice/rest/server.php"
 ADA = RemoteUser("7", "Ada@example.com", "Ada Byron", "E-7")
 Form = dict[str, str]
@@ -429,6 +431,14 @@ def test_refusals_of_one_enrolment(site: Site, moodle: Moodle, line: Any) -> Non
     for code in (one.replace("*", "x") for one in line.codes):
         site.bad = {("7", "12"): code}
         assert moodle.write([write(7, 12)]) == {"7-12-enrolled": Failed(line.reason, f"{line.words} ({code})")}
+
+
+def test_the_page_holds_the_table() -> None:
+    """An administrator finds each line of the table, in its order, and all functions that the service must hold."""
+    text = PAGE.read_text("utf-8")
+    lines = [f"| {', '.join(f'`{one}`' for one in x.codes)} | {x.then} | `{x.reason}` | {x.words} |" for x in LINES]
+    assert "\n".join(lines) in text
+    assert all(f"`{name}`" in text for name in (*moodle_check.ALWAYS, moodle_users.CREATE))
 
 
 @pytest.mark.parametrize(

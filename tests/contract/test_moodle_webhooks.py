@@ -159,6 +159,15 @@ def test_each_event_goes_to_its_task(moodle: Webhooks, name: str, kind: Kind) ->
     assert moodle.split({}, raw(name=name))[0].kind is kind
 
 
+def test_the_page_names_each_event() -> None:
+    """An administrator finds every event to choose, and what it becomes."""
+    text = (Path(__file__).resolve().parents[2] / "docs/moodle.md").read_text("utf-8")
+    for name, line in EVENTS.items():
+        assert name.rpartition("\\")[2].rpartition("_")[2] in text
+        assert name.split("\\")[1] in text
+        assert f".{line.type.value.rpartition('.')[2]}" in text
+
+
 @pytest.mark.parametrize("body", [b"[]", b"1", b"no", b""])
 def test_what_is_no_object_is_no_event(moodle: Webhooks, body: bytes) -> None:
     """A body that can never be an event is the sender's mistake."""
