@@ -174,7 +174,7 @@ def _score(details: Mapping[str, Any]) -> float | None:
 def _id(event: Mapping[str, Any], name: str) -> str | None:
     """Return a record's number; None for 0 and for less, which is how Moodle writes nobody and nothing."""
     given = _number(event.get(name))
-    if given in (None, "", "0") or (isinstance(given, str) and re.fullmatch("-[0-9]{1,19}", given)):
+    if given in (None, "") or (isinstance(given, str) and re.fullmatch("-[0-9]{1,19}", given)):
         return None
     if not isinstance(given, str) or not _DIGITS.fullmatch(given):
         raise Rejected(Reason.INVALID_EVENT, f"{name}: must be the number of a record")

@@ -43,10 +43,8 @@ def find(service: Service, by: UserKey, values: Sequence[str]) -> dict[str, tupl
         if isinstance(answer, Problem):
             continue
         for row in rows(answer, FIND):
-            key = _key_of(by, row, keys)
-            if key in asked:
-                found[key].append(_user(row))
-    return {value: tuple(found[key]) for key in found for value in asked[key]}
+            found[_key_of(by, row, keys)].append(_user(row))
+    return {value: tuple(found[key]) for key in found for value in asked.get(key, ())}
 
 
 def create(service: Service, users: Sequence[NewUser], auth: str | None) -> dict[str, RemoteUser | Failed]:
