@@ -367,6 +367,20 @@ def test_whether_it_is_ours_is_not_claimed_where_it_cannot_be_seen(site: Site, m
     assert moodle.write([write(7, 12)]) == {"7-12-enrolled": Enrolled(created=False)}
 
 
+def test_what_is_gone_need_not_be_removed(site: Site, moodle: Moodle) -> None:
+    """Moodle refuses to remove a deleted user, or from a deleted course; only what is left there is a failure."""
+    site.bad = {("7", "12"): "invalidparameter", ("8", "12"): "invalidrecord", ("9", "12"): "invalidrecord"}
+    site.enrolled = {("8", "12"): 0, ("9", "12"): 1}
+    answers = moodle.write([write(user, 12, "removed") for user in (7, 8, 9)])
+    assert answers.pop("7-12-removed") == Enrolled()
+    assert {one.reason for one in answers.values() if isinstance(one, Failed)} == {Reason.INVALID_VALUE}
+    assert len([one for one in answers.values() if isinstance(one, Failed)]) == 2
+    site.refusals["core_enrol_get_enrolled_users"] = lambda _: refusal("nopermissions")
+    assert isinstance(moodle.write([write(7, 12, "removed")])["7-12-removed"], Failed)
+    site.refusals["core_enrol_get_enrolled_users"] = lambda _: refusal("invalidrecord")
+    assert moodle.write([write(7, 12, "removed")]) == {"7-12-removed": Enrolled()}
+
+
 def test_writes_that_cannot_be_sent_fail_alone(site: Site, moodle: Moodle) -> None:
     """An id that is none, and a second write for one enrolment, are told apart from the rest."""
     answers = moodle.write([write("ada", 12), write(7, "intro"), write(7, 12), write(7, 12, "removed")])

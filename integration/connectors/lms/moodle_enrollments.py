@@ -112,7 +112,15 @@ def _remove(service: Service, writes: Sequence[EnrollmentWrite], answers: Answer
         return _sent(service, UNENROL, [{"userid": one.user_id, "courseid": one.course_id} for one in part])
 
     for one, problem in _one_by_one(writes, send):
+        if problem and not problem.of_course and _is_gone(service, _pair(one)):
+            problem = None  # noqa: PLW2901 - nothing of it is left
         answers[one.trace] = _failed(problem) if problem else Enrolled()
+
+
+def _is_gone(service: Service, pair: Pair) -> bool:
+    """Say whether there is nothing to remove: Moodle refuses to, where user or course are deleted."""
+    left = standing(service, [pair])
+    return not left.found and not left.unseen
 
 
 def _one_by_one(writes: Sequence[EnrollmentWrite], send: Any) -> Iterator[tuple[EnrollmentWrite, Problem | None]]:
@@ -140,14 +148,17 @@ def _record(one: EnrollmentWrite, role_id: int) -> dict[str, object]:
 
 
 def _suspended(service: Service, course: str) -> set[str] | None:
-    """Return the users whose enrolment in a course is suspended or over, None where the token may not see them."""
+    """Return the users whose enrolment in a course is suspended or over, None where the token may not see them.
+
+    A course that does not exist has none.
+    """
     users: set[str] = set()
     for page in range(_MOST_PAGES):
         options = {"onlysuspended": 1, "userfields": "id", "limitfrom": page * _PAGE, "limitnumber": _PAGE}
         named = [{"name": name, "value": value} for name, value in options.items()]
         answer = service.ask(USERS_OF, {"courseid": course, "options": named}, records=1, of_courses=True)
         if isinstance(answer, Problem):
-            return None
+            return None if answer.of_course else users
         listed = rows(answer, USERS_OF)
         users |= {number(row["id"]) for row in listed}
         if len(listed) < _PAGE:
