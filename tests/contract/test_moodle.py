@@ -303,6 +303,7 @@ def test_one_who_is_there_already_does_not_keep_the_others_out(site: Site, moodl
         "twin": Reason.CONFLICT,
         "none": Reason.INVALID_EMAIL,
     }
+    assert [trace for trace, one in made.items() if isinstance(one, Failed) and one.existing_id] == ["there"]
     assert all("@" not in one.detail for one in made.values() if isinstance(one, Failed))
 
 

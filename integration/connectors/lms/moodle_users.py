@@ -51,8 +51,8 @@ def create(service: Service, users: Sequence[NewUser], auth: str | None) -> dict
     """Make users known, in as few calls as there are refusals; keyed by trace.
 
     `auth` is the plugin they log in by; without one Moodle makes a password and mails it to them. One that is refused
-    alone is looked for, because Moodle does not say whether its login is taken. Raises as `Service.ask`; whoever was made
-    before that is found by their e-mail the next time.
+    alone is looked for, because Moodle does not say whether its login is taken. Raises as `Service.ask`; whoever was
+    made before that is found by their e-mail the next time.
     """
     answers: dict[str, RemoteUser | Failed] = {}
     by_login: dict[str, NewUser] = {}
