@@ -88,8 +88,6 @@ class Reason(StrEnum):
     RETRACTED = "retracted"
     ACTIVITY_REFUSED = "activity_refused"
     ACTIVITY_UNDEFINED = "activity_undefined"
-    # --- what became of an enrolment in an LMS
-    ENROLLMENT_REFUSED = "enrollment_refused"
 
 
 class CoursewireError(Exception):

@@ -302,10 +302,6 @@ WORDS: dict[Reason, Words] = {
         "Run `coursewire check --apply`, then `coursewire connections resume CONNECTION`, or wait: it is tried every "
         "few minutes.",
     ),
-    Reason.ENROLLMENT_REFUSED: Words(
-        "The learning system does not let us enrol or withdraw people in this course; the detail says why.",
-        "Put it right in the settings of the course or the rights of the token, then run `coursewire dead replay ID`.",
-    ),
 }
 
 
