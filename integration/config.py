@@ -85,6 +85,8 @@ class Options(_Strict):
     api_version: Literal["2026-09", "2026-03", "legacy"] = "2026-09"
     activity: Literal["none", "custom_event", "note"] = "none"
     role_property: str | None = None
+    # Whether people whom an LMS does not know are made its users before they are enrolled.
+    create_users: bool = False
     # The account whose webhooks count, where one app is installed in several accounts.
     portal_id: Annotated[int, Field(ge=1)] | None = None
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
@@ -93,7 +95,6 @@ class Options(_Strict):
     # The account's calls a day, where its answers do not say; and the fraction of them that backfill leaves to live.
     daily_calls: Annotated[int, Field(ge=1)] | None = None
     daily_reserve: Annotated[float, Field(ge=0, le=0.9)] = 0.1
-    create_users: bool = False
     # Moodle: the role that people are enrolled with, and the plugin that new ones log in by instead of a password.
     role_id: Annotated[int, Field(ge=1)] = 5
     auth: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")] | None = None

@@ -88,6 +88,14 @@ class Reason(StrEnum):
     RETRACTED = "retracted"
     ACTIVITY_REFUSED = "activity_refused"
     ACTIVITY_UNDEFINED = "activity_undefined"
+    # --- what became of a role, and of an enrolment
+    DECIDED = "decided"
+    SETTLING = "settling"
+    ENROLLED = "enrolled"
+    NOT_OURS = "not_ours"
+    UNKNOWN_LEARNER = "unknown_learner"
+    AMBIGUOUS_LEARNER = "ambiguous_learner"
+    UNKNOWN_COURSE = "unknown_course"
 
 
 class CoursewireError(Exception):

@@ -20,11 +20,13 @@ from integration.erasure import Eraser
 from integration.errors import Reason, RetryLater
 from integration.model.contacts import CONTACT
 from integration.model.hints import ContactHint, HintType
+from integration.role_news import RoleNews
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import doubts, people, tombstones
 from integration.storage.base import AWAY
 from integration.storage.doubts import Believed
 from integration.storage.inbox import Settled
+from integration.storage.roles import Watching
 from integration.storage.tombstones import Name
 
 log = structlog.get_logger(__name__)
@@ -71,6 +73,7 @@ class Hints:
     ring: KeyRing
     keys: IndexKeys
     eraser: Callable[[], Eraser]
+    watching: Watching = lambda _db, _connection: None
 
     def reshape(self, said: Sequence[Said]) -> tuple[set[int], list[Settled]]:
         """Follow merges and erase people, each in a transaction of its own.
@@ -115,25 +118,37 @@ class Hints:
         buried = tombstones.buried(db, {name for one in strangers for name in one.names}, self.keys)
         appearing = {one.connection for one in strangers if _may_appear(one.hint)}
         waited_for = doubts.waits(db, sorted(appearing))
+        people_known = sorted({one.person_id for one in known.values()})
+        news = RoleNews.begin(db, self.watching, self.ring, sorted({one.connection for one in said}), people_known)
         doubted: list[int] = []
         for one in said:
             believed = known.get(one.contact)
             if one.row_id in erased or not buried.isdisjoint(one.names):
                 heard.outcomes.append(Settled(one.row_id, "ignored", Reason.ERASED))
-            elif believed is None and one.connection in waited_for and _may_appear(one.hint):
+            elif believed is not None:
+                heard.outcomes.append(self._known(one, believed, news, doubted, heard))
+            elif news.concerns(one.connection, one.hint) or (one.connection in waited_for and _may_appear(one.hint)):
                 heard.look_up_at.add(one.connection)
                 heard.outcomes.append(Settled(one.row_id, "enriching", Reason.UNKNOWN_CONTACT))
-            elif believed is None:
-                heard.outcomes.append(Settled(one.row_id, "ignored", Reason.UNKNOWN_CONTACT))
-            elif (reason := self._nothing_new(one.hint, believed)) is not None:
-                heard.outcomes.append(Settled(one.row_id, "ignored", reason, person_id=believed.person_id))
             else:
-                assert believed.row_id is not None  # noqa: S101 - else it was nothing new
-                doubted.append(believed.row_id)
-                heard.due_at.add(one.connection)
-                heard.outcomes.append(Settled(one.row_id, "done", Reason.APPLIED, person_id=believed.person_id))
+                heard.outcomes.append(Settled(one.row_id, "ignored", Reason.UNKNOWN_CONTACT))
         doubts.add(db, doubted)
+        news.keep(db)
         return heard
+
+    def _known(self, one: Said, believed: Believed, news: RoleNews, doubted: list[int], heard: Heard) -> Settled:
+        """Take in a hint about a contact of ours: of what we write there, of its role, or of both."""
+        is_of_role = news.hear(one.connection, believed.person_id, one.hint)
+        reason = self._nothing_new(one.hint, believed)
+        if reason is None:
+            assert believed.row_id is not None  # noqa: S101 - else it was nothing new
+            doubted.append(believed.row_id)
+            heard.due_at.add(one.connection)
+        if reason is None or is_of_role:
+            return Settled(one.row_id, "done", Reason.APPLIED, person_id=believed.person_id)
+        if news.concerns(one.connection, one.hint) and reason is Reason.NOT_MAPPED:
+            reason = Reason.ECHO
+        return Settled(one.row_id, "ignored", reason, person_id=believed.person_id)
 
     def _nothing_new(self, hint: ContactHint, believed: Believed) -> Reason | None:
         """Return why a hint about a contact of ours changes nothing, None where we must look."""

@@ -27,6 +27,9 @@ from integration.storage.tombstones import Name, email_name, employee_name
 IN_DOUBT = frozenset({Reason.EMAIL_TAKEN, Reason.NO_IDENTITY, Reason.INVALID_EMAIL})
 """Why an event waits for somebody to say whose it is; of a learner who is left out nobody is asked."""
 
+Rules = Callable[[Connection], Identity]
+"""Say who is matched with whom, as the transaction sees it that decides by it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:

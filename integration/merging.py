@@ -13,7 +13,7 @@ from integration.errors import Reason, RetryLater
 from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.people import LEARNER
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import audit, deliveries, merges, people, sync_state
+from integration.storage import audit, deliveries, merges, people, roles, sync_state
 from integration.storage.sync_state import Want
 
 log = structlog.get_logger(__name__)
@@ -78,9 +78,11 @@ def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: I
     merges.move(db, survivor, loser, version, NAMES)
     people.bump(db, (survivor, loser), at_least=version)
     rows = merges.hold(db, survivor, loser)
+    of_roles = roles.left_by(db, loser, survivor)
     merges.end(db, loser)
     wants = [Want(row.connection, survivor, row.lane) for row in rows]
     sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
+    roles.hear(db, of_roles)
     merges.go_on(db, survivor, rows)
     audit.append(
         db,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from uuid import UUID, uuid4
 
 import structlog
@@ -26,7 +26,7 @@ from integration.identity import Sighting
 from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.events import LearningEvent
 from integration.model.hints import ContactHint
-from integration.model.identity import NONE, Identity
+from integration.model.identity import NONE
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import audit, courses, erasure, events, inbox, people, sync_state
@@ -34,6 +34,7 @@ from integration.storage.base import AWAY, relax, single
 from integration.storage.courses import CourseSeen
 from integration.storage.events import Fact
 from integration.storage.inbox import Claimed, Settled
+from integration.storage.roles import Watching
 from integration.storage.sync_state import BACKFILL, LIVE, Want
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ class Translated:
 class Recorded:
     """What one batch led to: outcomes per row, systems to ring, parked rows that may go on.
 
-    `look_up_at` are systems in which contacts that nobody knows are to be looked at.
+    `look_up_at` are systems in which contacts or learners that nobody knows are to be looked at.
     """
 
     outcomes: list[Settled]
@@ -66,8 +67,9 @@ class Recorded:
 class Pipeline:
     """Everything a batch needs; built once per process by the composition root.
 
-    `nightly` says when a nightly flow into a connection is due next, `rules` who is matched with whom, as the
-    transaction sees it that decides by them.
+    `nightly` says when a nightly flow into a connection is due next, `rules` who is matched with whom, `watching` what
+    counts of a CRM's contacts, as the transaction sees it that decides by them. `knows_users` are LMSs that can be
+    asked who somebody is.
     """
 
     engine: Engine
@@ -76,12 +78,15 @@ class Pipeline:
     ring: KeyRing
     keys: IndexKeys
     nightly: Callable[[str], datetime]
-    rules: Callable[[Connection], Identity] = lambda _: NONE
+    rules: identity.Rules = lambda _: NONE
+    watching: Watching = lambda _db, _connection: None
+    knows_users: frozenset[str] = frozenset()
 
     @cached_property
     def hints(self) -> Hints:
         """What a CRM says of its contacts."""
-        return Hints(self.engine, self.ring, self.keys, lambda: Eraser(self.engine, self.ring, self.keys, self.inbound))
+        eraser = partial(Eraser, self.engine, self.ring, self.keys, self.inbound)
+        return Hints(self.engine, self.ring, self.keys, eraser, self.watching)
 
     def sync(self, kind: str, ids: Sequence[int]) -> Recorded:
         """Take inbox rows of one kind all the way to what is due; return what that led to.
@@ -159,6 +164,7 @@ class Pipeline:
                     erasure.shred(db, [], erased)
                 # Only now: what waits may have been parked by this very batch.
                 released = inbox.release(db, opened)
+                waiting = {one.id for one in outcomes if one.status == "enriching"}
         except (*AWAY, RetryLater):
             raise  # no row is to blame
         except Exception as error:
@@ -175,7 +181,8 @@ class Pipeline:
             first = self._record(translated[:middle], settled, lease)
             second = self._record(translated[middle:], [], lease)
             return _joined(first, second)
-        return Recorded([*settled, *outcomes], due_at | heard.due_at, released, frozenset(heard.look_up_at))
+        asked = {item.row.connection for item in translated if item.hint is None and item.row.id in waiting}
+        return Recorded([*settled, *outcomes], due_at | heard.due_at, released, frozenset(heard.look_up_at | asked))
 
     def _apply(self, db: Connection, batch: Sequence[Translated]) -> tuple[list[Settled], frozenset[str], list[bytes]]:
         """Return an outcome per row, the systems where somebody is due now, and the park keys that were opened."""
@@ -242,6 +249,12 @@ class Pipeline:
             if (connection, person_id) not in told and connection in self.config.connections
         ]
 
+    def _may_be_asked(self, sighting: Sighting, person: int | NeedsAttention | Ignored) -> bool:
+        """Say whether the LMS can tell who a learner is of whom we know nothing else."""
+        unnamed = isinstance(person, NeedsAttention) and person.reason is Reason.NO_IDENTITY
+        said = sighting.event.learner
+        return unnamed and sighting.connection in self.knows_users and sighting.link is not None and not said.email
+
     def _outcomes(
         self,
         batch: Sequence[Translated],
@@ -254,7 +267,9 @@ class Pipeline:
         outcomes: dict[int, Settled] = {}
         for item, sighting, person in zip(owners, sightings, found, strict=True):
             row_id = item.row.id
-            if isinstance(person, NeedsAttention):
+            if self._may_be_asked(sighting, person):
+                outcomes[row_id] = Settled(row_id, "enriching", Reason.NO_IDENTITY)
+            elif isinstance(person, NeedsAttention):
                 waits = tuple(identity.park_keys(sighting, self.keys))
                 outcomes[row_id] = Settled(row_id, "parked", person.reason, person.detail, park_keys=waits)
             elif isinstance(person, Ignored):

@@ -51,7 +51,8 @@ class Capabilities(NamedTuple):
     """What a system can do, declared as data so that the pipeline needs no `if system ==`.
 
     `rates` is the limit of each endpoint class until answers teach a better one; ANY_CALL must be among them where
-    the system is called at all. `media_types` are what its webhooks may be called, beside JSON.
+    the system is called at all. `name_properties` of a contact make up a person's full name, in this order.
+    `media_types` are what its webhooks may be called, beside JSON.
     """
 
     receives_webhooks: bool = False
@@ -60,6 +61,7 @@ class Capabilities(NamedTuple):
     due_dates: DueDates = "none"
     batch_size: int = 100
     rates: Mapping[str, Rate] = MappingProxyType({})
+    name_properties: tuple[str, ...] = ()
     media_types: tuple[str, ...] = ()
 
 

@@ -26,6 +26,13 @@ CANONICAL: Final[Mapping[str, CanonicalField]] = MappingProxyType(
         "recent_course_completion_date": CanonicalField("datetime", "When that was."),
         "certified": CanonicalField("bool", "Whether the person holds a certification now.", "product"),
         "certified_until": CanonicalField("datetime", "When the certification held longest expires.", "product"),
+        "onboarding_pathway": CanonicalField("string", "The pathway that counts most for the person, by title."),
+        "onboarding_due_date": CanonicalField("datetime", "When that pathway is due."),
+        "onboarding_status": CanonicalField(
+            "string", "`assigned`, `in_progress`, `completed`, `overdue` or `completed_late`."
+        ),
+        "competency": CanonicalField("number", "How much of the courses is completed, in percent.", "bucket"),
+        "readiness": CanonicalField("number", "How much of all that the pathway requires is completed, in percent."),
         "lms_sync_status": CanonicalField("string", "`ok`, or why the contact is not what it should be."),
         "lms_last_synced_at": CanonicalField("datetime", "When the contact was last written."),
     }

@@ -47,7 +47,7 @@ def said(rule: FieldRule, part: str) -> str:
     value = getattr(rule, part)
     if part == "transform":
         return ", ".join(map(_step, transforms.to_data(value))) or "nothing"
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value) or "all of them"
 
 
 def _step(step: str | dict[str, object]) -> str:

@@ -9,7 +9,7 @@ import yaml
 
 from integration.errors import ConfigError
 from integration.model.identity import ContactPolicy, IdentityPolicy
-from mappings import loader, transforms
+from mappings import loader, pathway_text, transforms
 from mappings.identity import spoken
 from mappings.loader import IDENTITY
 from mappings.rules import FieldRule, FieldRules, RuleSet, Scope
@@ -26,7 +26,7 @@ _IDENTITY_HEAD = """\
 
 
 def write(rules: RuleSet, folder: Path, *, force: bool = False) -> list[Path]:
-    """Write one file for each scope, and for each connection with identity rules; return their paths.
+    """Write one file for each scope, for each connection with identity rules, for pathways and roles; return them.
 
     Raises ConfigError where a file is there already, unless `force`, or cannot be written.
     """
@@ -36,6 +36,7 @@ def write(rules: RuleSet, folder: Path, *, force: bool = False) -> list[Path]:
         for connection, policy in rules.identity.items()
         if spoken(policy)
     }
+    files |= {folder / f"{name}.yaml": content for name, content in pathway_text.texts(rules.pathways).items()}
     there = [str(path) for path in files if path.exists()]
     if there and not force:
         raise ConfigError(f"{', '.join(there)}: there already; nothing was written. Use --force to overwrite.")
@@ -87,6 +88,8 @@ def _entry(rule: FieldRule) -> dict[str, Any]:
     entry: dict[str, Any] = {"property": rule.property, "type": rule.type}
     if rule.source != rule.name:
         entry["from"] = rule.source
+    if rule.of:
+        entry["of"] = rule.of
     if rule.transform:
         entry["transform"] = transforms.to_data(rule.transform)
     if rule.owner != "lms":

@@ -1,6 +1,6 @@
 """What a contact should look like: a pure function of the facts about a person, the rules, and the time."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
 from hashlib import sha256
@@ -11,6 +11,7 @@ from integration.errors import Reason
 from integration.model.events import EventType
 from integration.storage.events import Standing
 from mappings import transforms
+from mappings.progress import Assignment
 from mappings.rules import FieldRules, ValueType
 from mappings.transforms import Unfit, Value, plain
 
@@ -30,7 +31,11 @@ Canonical = Mapping[str, Sequence[tuple[str | None, Value]]]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A person as a projection sees them: LMS names (the first one first), standings, and what they are called."""
+    """A person as a projection sees them: LMS names (the first one first), standings, and what they are called.
+
+    `assignments` are the pathways they have now; None for somebody who never had any, of whom nothing is said then.
+    `past_buckets` are the buckets of pathways they had: those in no present one are emptied.
+    """
 
     names: Sequence[tuple[str, str]]
     standings: Sequence[Standing]
@@ -38,6 +43,8 @@ class Subject:
     email: str | None = None
     full_name: str | None = None
     employee_id: str | None = None
+    assignments: Sequence[Assignment] | None = None
+    past_buckets: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class Template:
                 rule.source,
                 None if "{key}" in rule.property else rule.property,
                 transforms.ready(rule.transform) if rule.transform else None,
+                slug(rule.of) if rule.of else None,
             )
             for rule in ordered
             if rule.owner == "lms"
@@ -98,8 +106,8 @@ class Template:
         dropped: dict[str, Dropped] = {}
         missing: list[str] = []
         zone = self._zone
-        for rule, source, fixed, chain in self._rules:
-            given = values.get(source, ())
+        for rule, source, fixed, chain, only in self._rules:
+            given = _only(values, source, only) if only else values.get(source, ())
             if source == STATUS and missing and is_well:
                 given = [(None, f"attention: no {', '.join(missing)}")]
             has_value = False
@@ -126,6 +134,10 @@ class Template:
         return Projection(wanted, passive, conditions, frozenset(theirs), dropped, types)
 
 
+def _only(values: Canonical, source: str, key: str) -> Sequence[tuple[str | None, Value]]:
+    return [one for one in values.get(source, ()) if one[0] == key]
+
+
 def canonical(subject: Subject, now: datetime) -> Canonical:
     """Return the canonical fields of a person: (key, value) for each; the key is None where there is only one."""
     values: dict[tuple[str, str | None], Value] = {
@@ -138,6 +150,8 @@ def canonical(subject: Subject, now: datetime) -> Canonical:
     values |= _names(subject)
     values |= _completions(subject.standings)
     values |= _certifications(subject.standings, now)
+    if subject.assignments is not None:
+        values |= _onboarding(subject.assignments, subject.past_buckets)
     found: dict[str, list[tuple[str | None, Value]]] = {}
     for (name, key), value in values.items():
         found.setdefault(name, []).append((key, value))
@@ -189,6 +203,30 @@ def _certifications(standings: Iterable[Standing], now: datetime) -> dict[tuple[
         values["certified", key] = bool(held)
         values["certified_until", key] = max((s.expires_at for s in held if s.expires_at), default=None)
     return values
+
+
+def _onboarding(assignments: Sequence[Assignment], past: Iterable[str]) -> dict[tuple[str, str | None], Value]:
+    """Say where somebody stands on the pathway that counts most, and of each bucket on the first that has it."""
+    ranked = sorted(assignments, key=_rank)
+    main = ranked[0] if ranked else None
+    values: dict[tuple[str, str | None], Value] = {
+        ("onboarding_pathway", None): main.pathway.title if main else None,
+        ("onboarding_due_date", None): main.due_at if main else None,
+        ("onboarding_status", None): main.progress.stage if main else None,
+        ("readiness", None): main.progress.readiness if main else None,
+    }
+    for assignment in ranked:
+        for bucket, percent in assignment.progress.buckets.items():
+            values.setdefault(("competency", bucket), percent)
+    for bucket in past:
+        values.setdefault(("competency", bucket), None)
+    return values
+
+
+def _rank(assignment: Assignment) -> tuple[int, bool, datetime, str]:
+    """Sort by the greatest priority, then what is due first, then by name."""
+    due_at = assignment.due_at
+    return -assignment.priority, due_at is None, due_at or assignment.assigned_at, assignment.pathway.name
 
 
 def _holds(standing: Standing, now: datetime) -> bool:

@@ -27,7 +27,8 @@ _WILD = "*?@. "
 _MOST_STARS = 4
 
 
-def _some(values: tuple[str, ...]) -> tuple[str, ...]:
+def some(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a list that says something; raises ValueError where it is empty, or says a thing twice."""
     if not values:
         raise ValueError("this list is empty; name something, or leave the key out")
     twice = sorted({value for value in values if values.count(value) > 1})
@@ -43,7 +44,8 @@ def _domain(value: str) -> str:
     return domain
 
 
-def _pattern(value: str) -> str:
+def pattern_of(value: str) -> str:
+    """Return a pattern that leaves somebody out; raises ValueError with a sentence for any other."""
     if not value.strip(_WILD):
         raise ValueError(f"{value!r} is a pattern that everybody meets; write what they have in common, such as test-*")
     if "[" in value or "]" in value:
@@ -54,7 +56,7 @@ def _pattern(value: str) -> str:
 
 
 def _email_pattern(value: str) -> str:
-    pattern = _pattern(value).strip().lower()
+    pattern = pattern_of(value).strip().lower()
     if "@" not in pattern and "*" not in pattern:
         raise ValueError(f"{value!r} can be no e-mail; write a pattern such as info@* or *@example.com")
     return pattern
@@ -73,9 +75,9 @@ def _unique(name: str) -> str:
     return name
 
 
-_Domains = Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], AfterValidator(_some)]
-_Emails = Annotated[tuple[Annotated[str, AfterValidator(_email_pattern)], ...], AfterValidator(_some)]
-_Ids = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], AfterValidator(_some)]
+_Domains = Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], AfterValidator(some)]
+_Emails = Annotated[tuple[Annotated[str, AfterValidator(_email_pattern)], ...], AfterValidator(some)]
+_Ids = Annotated[tuple[Annotated[str, AfterValidator(pattern_of)], ...], AfterValidator(some)]
 
 
 class _Entry(BaseModel):
@@ -85,7 +87,7 @@ class _Entry(BaseModel):
 class LearnersEntry(_Entry):
     """The identity rules of an LMS."""
 
-    look_up: Annotated[tuple[LookUp, ...], AfterValidator(_looked_up), AfterValidator(_some)] = ("link", "email")
+    look_up: Annotated[tuple[LookUp, ...], AfterValidator(_looked_up), AfterValidator(some)] = ("link", "email")
     never_match: _Emails = Field(())
     same_email: SameEmail = "park"
     include_domains: _Domains = Field(())
@@ -118,7 +120,7 @@ class LearnersEntry(_Entry):
 class ContactsEntry(_Entry):
     """The identity rules of a CRM."""
 
-    look_up: Annotated[tuple[Annotated[str, AfterValidator(_unique)], ...], AfterValidator(_some)] = (
+    look_up: Annotated[tuple[Annotated[str, AfterValidator(_unique)], ...], AfterValidator(some)] = (
         "lms_user_id",
         "email",
     )

@@ -11,6 +11,7 @@ from integration.errors import ConfigError
 from integration.model.identity import ContactPolicy, IdentityPolicy
 from integration.yaml_document import YamlDocument
 from mappings.identity import ENTRIES, Side
+from mappings.pathway_files import KEYS, PathwayReader
 from mappings.rules import FieldRule, RuleSet, Scope
 from mappings.schema import OBJECTS, FieldEntry, Heading
 
@@ -39,6 +40,7 @@ def load(
     """
     found: _Found = {}
     identities: _Identities = {}
+    pathways = PathwayReader(lambda crm: is_known(Scope(connection=crm)), lambda lms: _no_courses(lms, side_of))
     mistakes: list[str] = []
     for path in _files(folder):
         try:
@@ -46,9 +48,14 @@ def load(
         except ConfigError as error:
             mistakes.append(str(error))
             continue
-        mistakes += _read(document, found, identities, is_known, side_of)
+        own = {key: document.data[key] for key in KEYS if isinstance(document.data, dict) and key in document.data}
+        if own:
+            mistakes += _strangers(document) + pathways.read(document, own)
+        else:
+            mistakes += _read(document, found, identities, is_known, side_of)
     mistakes += _twice(found)
     mistakes += _unfilled(identities, found)
+    mistakes += pathways.unknown()
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     fields: dict[Scope, dict[str, tuple[FieldRule, ...]]] = {}
@@ -57,7 +64,7 @@ def load(
         fields.setdefault(scope, {})[object_type] = tuple(ordered)
     where = {(*place, rule.name): line for place, rules in found.items() for rule, line in rules}
     matching = {name: policy for name, (policy, _) in sorted(identities.items())}
-    return RuleSet(0, datetime.now(UTC), fields, matching, where)
+    return RuleSet(0, datetime.now(UTC), fields, matching, pathways.rules(), where)
 
 
 def _files(folder: Path | Traversable) -> list[Path | Traversable]:
@@ -137,6 +144,24 @@ def _read(
                     where = f"{document.path}:{document.line_of((object_type, str(name)))}"
                     found.setdefault((scope, object_type), []).append((rule, where))
     return mistakes
+
+
+def _no_courses(connection: str, side_of: SideOf) -> str | None:
+    """Return why a connection has no courses, None where it may have some."""
+    try:
+        side = side_of(connection)
+    except ValueError as nobody:
+        return str(nobody)
+    return None if side == "learners" else f"connection {connection} is a CRM, which has no courses"
+
+
+def _strangers(document: YamlDocument) -> list[str]:
+    """Return a sentence for each key that has no place beside pathways and roles."""
+    return [
+        document.sentence((str(key),), "pathways: and roles: are for no system or connection; give them their own file")
+        for key in document.data
+        if key not in KEYS
+    ]
 
 
 def _identity(

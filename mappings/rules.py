@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from integration.model.identity import Identity
+from mappings.pathways import PathwayRules
 from mappings.transforms import Step
 
 ValueType = Literal["string", "number", "date", "datetime", "bool", "enumeration"]
@@ -26,7 +27,10 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """How one property of one object is filled; `{key}` in `property` is the product or the connection."""
+    """How one property of one object is filled; `{key}` in `property` is the product or the connection.
+
+    `of` picks one of the values that a field has for each product, connection or bucket: '' = all of them.
+    """
 
     name: str
     source: str
@@ -37,6 +41,12 @@ class FieldRule:
     rule: WriteRule = "always"
     required: bool = False
     passive: bool = False
+    of: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Return what the property is filled from, in words."""
+        return f"{self.source} of {self.of}" if self.of else self.source
 
     def property_for(self, key: str | None) -> str:
         """Return the property's name; `key` fills the place held by `{key}`."""
@@ -59,6 +69,7 @@ class RuleSet:
     read_at: datetime
     fields: Fields
     identity: Identity = field(default_factory=dict)
+    pathways: PathwayRules = field(default_factory=PathwayRules)
     where: Mapping[tuple[Scope, str, str], str] = field(default_factory=dict, compare=False)
 
     def field_rules(self, connection: str, system: str, object_type: str) -> FieldRules:

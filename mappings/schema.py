@@ -33,6 +33,12 @@ def _source(name: str) -> str:
     return name
 
 
+def _key(name: str | None) -> str | None:
+    if name is not None and not name.strip():
+        raise ValueError("expected the name of one product, connection or bucket; leave the key out for all of them")
+    return name and name.strip()
+
+
 def _steps(given: object) -> tuple[Step, ...]:
     try:
         return transforms.parse(given)
@@ -48,6 +54,7 @@ class FieldEntry(BaseModel):
     property: Annotated[str, AfterValidator(_property)]
     type: ValueType
     source: Annotated[str | None, Field(alias="from")] = None
+    of: Annotated[str | None, AfterValidator(_key)] = None
     transform: Annotated[Any, BeforeValidator(_steps)] = ()
     owner: Owner = "lms"
     rule: WriteRule = "always"
@@ -72,15 +79,22 @@ class FieldEntry(BaseModel):
             raise ValueError("a rule is called by letters, digits, _ and -, at most 80 of them")
         source = _source(self.source or name)
         known = CANONICAL[source]
-        if known.key and "{key}" not in self.property:
-            raise ValueError(f"there is one {source} for each {known.key}: write {{key}} where its name belongs")
+        if self.of and not known.key:
+            raise ValueError(f"there is only one {source}, so of: picks nothing; leave it out")
+        if self.of and "{key}" in self.property:
+            raise ValueError(f"of: picks one {known.key}, so {{key}} stands for nothing; keep one of the two")
+        if known.key and not self.of and "{key}" not in self.property:
+            raise ValueError(
+                f"there is one {source} for each {known.key}: write {{key}} where its name belongs, or of: and the "
+                f"name of one {known.key}"
+            )
         if not known.key and "{key}" in self.property:
             raise ValueError(f"there is only one {source}, so {{key}} stands for nothing")
         misfit = transforms.accepts(self.transform, known.type, self.type)
         if misfit:
             raise ValueError(misfit)
-        given = self.model_dump(exclude={"source", "transform"})
-        return FieldRule(name=name, source=source, transform=self.transform, **given)
+        given = self.model_dump(exclude={"source", "transform", "of"})
+        return FieldRule(name=name, source=source, transform=self.transform, of=self.of or "", **given)
 
 
 class Heading(BaseModel):

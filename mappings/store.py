@@ -11,8 +11,9 @@ from integration.errors import Reason, RetryLater
 from integration.model.identity import Identity
 from integration.storage.statement import execute
 from integration.storage.sync_state import BACKFILL
-from mappings import identity, loader, transforms
+from mappings import identity, loader, pathway_store, transforms
 from mappings.canonical import CANONICAL
+from mappings.pathways import PathwayRules
 from mappings.rules import FieldRule, Fields, Owner, RuleSet, Scope, ValueType, WriteRule
 from mappings.transforms import TransformFault
 
@@ -92,9 +93,13 @@ CURABLE = (Reason.INVALID_VALUE, Reason.UNKNOWN_PROPERTY, Reason.INTERNAL_ERROR)
 _UNTIL_READABLE = 300.0
 """Seconds that a connection rests before the rules are read again: by then the right version may be installed."""
 
+_OF = ":"
+"""Between a field and the one of its keys that a rule takes. Both stand in `source`, so that a version that knows no
+`of` does not know the field either, and writes nothing."""
+
 _LOCK = 7_226_001
 _MOST_KEPT = 8
-_kept: dict[tuple[int, datetime], tuple[Fields, Identity]] = {}
+_kept: dict[tuple[int, datetime], tuple[Fields, Identity, PathwayRules]] = {}
 
 
 class Version(NamedTuple):
@@ -159,6 +164,7 @@ def publish(db: Connection, rules: RuleSet, *, author: str, comment: str, expect
         execute(db, _NEW_IDENTITY, {"id": made})
     execute(db, _INSERT_FIELDS, {"id": made, "rows": orjson.dumps(_rows(rules)).decode()})
     execute(db, _INSERT_IDENTITY, {"id": made, "rows": orjson.dumps(identity.to_rows(rules.identity)).decode()})
+    pathway_store.write(db, made, rules.pathways)
     return made
 
 
@@ -181,11 +187,11 @@ def publish_defaults(db: Connection) -> bool:
 
 
 def defaults() -> RuleSet:
-    """Return the rules that ship with the program."""
-    return loader.load(resources.files("mappings") / "defaults")
+    """Return the rules that ship with the program: those of fields, which suit everybody, and none of the examples."""
+    return loader.load(resources.files("mappings") / "defaults" / "fields")
 
 
-def _content(db: Connection, rule_set: int, published_at: datetime) -> tuple[Fields, Identity]:
+def _content(db: Connection, rule_set: int, published_at: datetime) -> tuple[Fields, Identity, PathwayRules]:
     """Return what a rule set says. A set never changes once it is published, so the last ones are kept."""
     place = (rule_set, published_at)
     if place not in _kept:
@@ -194,7 +200,8 @@ def _content(db: Connection, rule_set: int, published_at: datetime) -> tuple[Fie
             scope = Scope(row.system, row.connection)
             fields.setdefault(scope, {}).setdefault(row.object_type, []).append(_rule(rule_set, row))
         rows = execute(db, _IDENTITY, {"id": rule_set}).all()
-        content = fields, identity.from_rows([(row.connection, row.side, row.name, row.value) for row in rows])
+        matching = identity.from_rows([(row.connection, row.side, row.name, row.value) for row in rows])
+        content = fields, matching, pathway_store.read(db, rule_set)
         if len(_kept) >= _MOST_KEPT:
             _kept.clear()
         _kept[place] = content
@@ -202,8 +209,11 @@ def _content(db: Connection, rule_set: int, published_at: datetime) -> tuple[Fie
 
 
 def _rule(rule_set: int, row: Any) -> FieldRule:
-    known = {"source": CANONICAL, "type": get_args(ValueType), "owner": get_args(Owner), "rule": get_args(WriteRule)}
-    strange = [f"{part} {value}" for part, of in known.items() if (value := getattr(row, part)) not in of]
+    source, _, of = row.source.partition(_OF)
+    known = {"type": get_args(ValueType), "owner": get_args(Owner), "rule": get_args(WriteRule)}
+    strange = [f"{part} {value}" for part, values in known.items() if (value := getattr(row, part)) not in values]
+    if source not in CANONICAL:
+        strange.append(f"source {source}")
     try:
         steps = transforms.from_data(row.transform)
     except TransformFault as fault:
@@ -213,7 +223,7 @@ def _rule(rule_set: int, row: Any) -> FieldRule:
         raise RetryLater(Reason.RULES_UNREADABLE, what, after=_UNTIL_READABLE)
     return FieldRule(
         name=row.field,
-        source=row.source,
+        source=source,
         property=row.property,
         type=row.type,
         transform=steps,
@@ -221,6 +231,7 @@ def _rule(rule_set: int, row: Any) -> FieldRule:
         rule=row.rule,
         required=row.required,
         passive=row.passive,
+        of=of,
     )
 
 
@@ -231,7 +242,7 @@ def _rows(rules: RuleSet) -> list[dict[str, object]]:
             "connection": scope.connection,
             "object_type": object_type,
             "field": rule.name,
-            "source": rule.source,
+            "source": rule.source + (_OF + rule.of if rule.of else ""),
             "property": rule.property,
             "type": rule.type,
             "transform": transforms.to_data(rule.transform),

@@ -7,25 +7,30 @@ from datetime import UTC, datetime, time, timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from threading import BoundedSemaphore
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from dotenv import load_dotenv
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from integration import config as connections_file
-from integration.config import Config
+from integration.config import Config, ConnectionConfig
 from integration.connectors import registry
 from integration.connectors.client import CallRecord
 from integration.delivery.activities import Poster
 from integration.delivery.buckets import Buckets, address
 from integration.delivery.budget import Budget
+from integration.delivery.drain import Drain
+from integration.delivery.enrollments import Enroller
 from integration.delivery.flush import Flusher
 from integration.delivery.limits import Limits
+from integration.delivery.look import Look
 from integration.delivery.lookup import Lookup
+from integration.delivery.roles import RoleReader
+from integration.enrichment import Enricher
 from integration.errors import ConfigError
-from integration.model.activities import WRITE_ACTIVITY
 from integration.model.contacts import WRITE_CONTACT
+from integration.model.identity import Identity
 from integration.pipeline import Pipeline
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
@@ -36,6 +41,7 @@ from integration.storage.calls import Call
 from integration.storage.credentials import Grants
 from mappings import store
 from tasks.embedded.folder import DataFolder
+from tasks.pathways import Curriculum
 from tasks.projection import Projector
 
 NIGHT = time(2, 0)
@@ -151,7 +157,9 @@ class Assembly:
             self.ring,
             self.keys,
             self._next_night,
-            lambda db: store.active(db).identity,
+            identity_rules,
+            self.curriculum.watch,
+            frozenset(name for name, one in self.config.connections.items() if registry.enrolls(one)),
         )
 
     @cached_property
@@ -173,7 +181,7 @@ class Assembly:
         buckets, made = Buckets(self.budget_url), {}
         for name, connection in self.config.connections.items():
             system, options = registry.system_of(connection), connection.options
-            if system.capabilities.rates:
+            if registry.is_called(connection):
                 of_this = Limits(
                     name,
                     system.capabilities.rates,
@@ -216,9 +224,9 @@ class Assembly:
         return made
 
     @cached_property
-    def lookups(self) -> Mapping[str, Lookup]:
-        """What looks at contacts that a CRM's webhook named and nobody here stands for, by connection."""
-        made = {}
+    def looks(self) -> Mapping[str, Look]:
+        """What looks at contacts and learners that webhooks named and nobody here stands for, by connection."""
+        made: dict[str, Look] = {}
         for (name, _), flusher in self.flushers.items():
             if system := self.inbound.get(name):
                 made[name] = Lookup(
@@ -230,27 +238,85 @@ class Assembly:
                     keys=self.keys,
                     take_calls=flusher.take_calls,
                     budget=flusher.budget,
+                    watching=self.curriculum.watch,
+                )
+        for (name, _), drain in self.drains.items():
+            if isinstance(drain, Enroller) and (system := self.inbound.get(name)):
+                made[name] = Enricher(
+                    engine=self.engine,
+                    connection=name,
+                    store=drain.store,
+                    system=system,
+                    ring=self.ring,
+                    keys=self.keys,
+                    take_calls=drain.take_calls,
+                    budget=drain.budget,
+                    rules=identity_rules,
                 )
         return made
 
     @cached_property
-    def posters(self) -> Mapping[tuple[str, str], Poster]:
-        """From facts to the timelines that show them, by (connection, operation)."""
-        log, made = CallLog(), {}
-        for name, connection in self.config.connections.items():
-            budget = self.budgets.get(name)
-            if budget is None:
-                continue
-            store = registry.activities(connection, _hearing(log, budget), budget.spend, self.grants)
-            if store is not None:
-                made[name, WRITE_ACTIVITY] = Poster(self.engine, name, store, log.take, budget)
-        return made
+    def drains(self) -> Mapping[tuple[str, str], Drain[Any, Any]]:
+        """What works on all else than contacts, by (connection, operation)."""
+        made: list[Drain[Any, Any] | None] = []
+        for connection in self.config.connections.values():
+            if connection.name in self.budgets:
+                made += [self._poster(connection), self._enroller(connection), self._role_reader(connection)]
+        return {(drain.connection, drain.operation): drain for drain in made if drain is not None}
+
+    def _poster(self, connection: ConnectionConfig) -> Poster | None:
+        log, budget = CallLog(), self.budgets[connection.name]
+        store = registry.activities(connection, _hearing(log, budget), budget.spend, self.grants)
+        if store is None:
+            return None
+        return Poster(engine=self.engine, connection=connection.name, store=store, take_calls=log.take, budget=budget)
+
+    def _enroller(self, connection: ConnectionConfig) -> Enroller | None:
+        log, budget = CallLog(), self.budgets[connection.name]
+        store = registry.enrollments(connection, _hearing(log, budget), budget.spend, self.grants)
+        if store is None:
+            return None
+        return Enroller(
+            engine=self.engine,
+            connection=connection.name,
+            store=store,
+            take_calls=log.take,
+            budget=budget,
+            ring=self.ring,
+            may_create=connection.options.create_users,
+        )
+
+    def _role_reader(self, connection: ConnectionConfig) -> RoleReader | None:
+        flusher = self.flushers.get((connection.name, WRITE_CONTACT))
+        if flusher is None or not connection.options.role_property:
+            return None
+        return RoleReader(
+            engine=self.engine,
+            connection=connection.name,
+            store=flusher.store,
+            take_calls=flusher.take_calls,
+            budget=flusher.budget,
+            ring=self.ring,
+            keys=self.keys,
+            watching=self.curriculum.watch,
+            decide=self.curriculum.decide,
+        )
+
+    @cached_property
+    def curriculum(self) -> Curriculum:
+        """What roles lead to."""
+        return Curriculum(self.config, self.ring)
 
     def _next_night(self, connection: str) -> datetime:
         zone = ZoneInfo(self.config.connections[connection].options.timezone)
         now = datetime.now(zone)
         tonight = datetime.combine(now.date(), NIGHT, zone)
         return tonight if tonight > now else datetime.combine(now.date() + timedelta(days=1), NIGHT, zone)
+
+
+def identity_rules(db: Connection) -> Identity:
+    """Return the published rules of who is matched with whom."""
+    return store.active(db).identity
 
 
 def _hearing(log: CallLog, budget: Budget) -> Callable[[CallRecord], None]:

@@ -3,13 +3,16 @@
 from celery import shared_task
 
 from integration.delivery.lookup import LOOK_UP
+from integration.enrichment import LOOK_UP_LEARNERS
 from integration.errors import Reason
 from integration.model.activities import WRITE_ACTIVITY
 from integration.model.contacts import WRITE_CONTACT
+from integration.model.enrollments import WRITE_ENROLLMENT
 from integration.model.events import Kind
+from integration.model.roles import READ_ROLE
 from integration.pipeline import Recorded
 from tasks.assembly import this_process
-from tasks.ringing import ring_connections, ring_failed, ring_inbox
+from tasks.ringing import ring_connections, ring_failed, ring_inbox, ring_looks
 
 
 @shared_task(name="enrollment.sync")
@@ -50,29 +53,43 @@ def flush(connection: str, operation: str) -> None:
 
 def drain(connection: str, operation: str) -> None:
     """Write what is due in one system, in this thread, and ring for what is left."""
-    if operation == LOOK_UP:
+    if operation in (LOOK_UP, LOOK_UP_LEARNERS):
         look_up(connection)
         return
-    process = this_process()
-    poster = process.posters.get((connection, WRITE_ACTIVITY))
-    drained = poster if operation == WRITE_ACTIVITY else process.flushers.get((connection, operation))
+    process, place = this_process(), (connection, operation)
+    drained = process.flushers.get(place) or process.drains.get(place)
     if drained is None:
         return
     flushed = drained.flush()
     if flushed.ring_again:
         ring_connections([connection], operation, at_once=True)
-    failed = "delivery.failed" if operation != WRITE_ACTIVITY else "delivery.activity_failed"
+    for system, due in sorted(flushed.led_to):
+        ring_connections([system], due)
     for reason, ids in flushed.dead.items():
-        ring_failed(failed, ids, reason)
+        ring_failed(FAILED[operation], ids, reason)
+    poster = process.drains.get((connection, WRITE_ACTIVITY))
     if operation == WRITE_CONTACT and poster and poster.is_due():
         ring_connections([connection], WRITE_ACTIVITY)  # what waited for a contact, or came with the news
 
 
 def look_up(connection: str) -> None:
-    """Look at the contacts that hints named and nobody knows, in this thread; write whoever waited for one."""
-    lookup = this_process().lookups.get(connection)
-    if lookup is not None and lookup.run():
+    """Look at the contacts and learners that webhooks named and nobody knows, in this thread, and go on with them."""
+    look = this_process().looks.get(connection)
+    if look is None:
+        return
+    looked = look.run()
+    ring_inbox([(row_id, Kind(kind)) for row_id, kind in looked.goes_on])
+    if looked.is_due:
         drain(connection, WRITE_CONTACT)
+
+
+FAILED = {
+    WRITE_CONTACT: "delivery.failed",
+    READ_ROLE: "delivery.failed",
+    WRITE_ACTIVITY: "delivery.activity_failed",
+    WRITE_ENROLLMENT: "delivery.enrollment_failed",
+}
+"""The task that shows dead rows of an operation in Flower."""
 
 
 class WorkFailed(Exception):
@@ -89,6 +106,12 @@ def delivery_failed(ids: list[int], reason: str) -> None:
 def activity_failed(ids: list[int], reason: str) -> None:
     """Show that rows of deliveries are dead."""
     raise WorkFailed(f"deliveries {ids}: {reason}")
+
+
+@shared_task(name="delivery.enrollment_failed")
+def enrollment_failed(ids: list[int], reason: str) -> None:
+    """Show that rows of enrollments are dead."""
+    raise WorkFailed(f"enrollments {ids}: {reason}")
 
 
 @shared_task(name="sync.failed")
@@ -110,7 +133,7 @@ def after(recorded: Recorded) -> None:
             dead.setdefault(outcome.reason, []).append(outcome.id)
     for reason, ids in dead.items():
         ring_failed("sync.failed", ids, reason)
-    ring_connections(recorded.look_up_at, LOOK_UP)
+    ring_looks(recorded.look_up_at)
     due = sorted(recorded.due_at)
     ring_connections(due[1:])
     if due:

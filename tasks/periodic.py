@@ -7,7 +7,6 @@ from amqp.exceptions import ChannelError
 from celery import shared_task
 from sqlalchemy import Connection
 
-from integration.delivery.lookup import LOOK_UP
 from integration.enqueue import IDS
 from integration.errors import Reason
 from integration.model.contacts import CONTACT, WRITE_CONTACT
@@ -16,6 +15,7 @@ from integration.storage import (
     audit,
     connections,
     deliveries,
+    enrollments,
     inbox,
     outlook,
     people,
@@ -27,7 +27,7 @@ from integration.storage.sync_state import BACKFILL, Want
 from mappings import store
 from tasks.app import SYNC, app
 from tasks.assembly import this_process
-from tasks.ringing import ring_connections, ring_failed, ring_inbox
+from tasks.ringing import ring_connections, ring_failed, ring_inbox, ring_looks
 from tasks.schedule import TICK_SECONDS, tick
 
 SWEEP_SECONDS = 2.0
@@ -57,6 +57,7 @@ def sweep() -> None:
         ended = [row_id for row_id, status in inbox.expire(db) if status == "dead"]
         given_up = [row_id for row_id, status in sync_state.expire(db) if status == "dead"]
         unwritten = [row_id for row_id, status in deliveries.expire(db) if status == "dead"]
+        not_enrolled = [row_id for row_id, status in enrollments.expire(db) if status == "dead"]
     with assembly.engine.begin() as db:
         # A transaction of its own: rows of people are never waited for while rows of sync_state are held.
         _wake(db, people.due_transitions(db, limit=ROWS))
@@ -68,6 +69,7 @@ def sweep() -> None:
     ring_failed("sync.failed", ended, Reason.CRASH_LOOP)
     ring_failed("delivery.failed", given_up, Reason.CRASH_LOOP)
     ring_failed("delivery.activity_failed", unwritten, Reason.CRASH_LOOP)
+    ring_failed("delivery.enrollment_failed", not_enrolled, Reason.CRASH_LOOP)
     if _waiting_messages(SYNC) < HIGH_WATER:
         with assembly.engine.begin() as db:
             unrung = inbox.unrung(db, quiet=QUIET_SECONDS, unheard=UNHEARD_SECONDS, limit=ROWS)
@@ -76,11 +78,11 @@ def sweep() -> None:
     with assembly.engine.begin() as db:
         unseen = inbox.enriching(db)
         looks = {key: outlook.look(db, *key) for key in assembly.flushers}
-        looks |= {key: outlook.look(db, *key, queue="deliveries") for key in assembly.posters}
+        looks |= {key: outlook.look(db, *key, queue=drain.queue) for key, drain in assembly.drains.items()}
     due = [key for key, look in looks.items() if look.may_call and look.lane is not None]
     for connection, operation in due:
         ring_connections([connection], operation)
-    ring_connections(unseen, LOOK_UP)
+    ring_looks(unseen)
 
 
 @shared_task(name="periodic.chain")

@@ -27,6 +27,13 @@ def ring_connections(names: Iterable[str], operation: str = WRITE_CONTACT, *, at
             _try("delivery.flush", [name, operation])
 
 
+def ring_looks(names: Iterable[str]) -> None:
+    """Ring for what is to be looked up in these connections, where something here can do so."""
+    looks = this_process().looks
+    for name in sorted(set(names) & looks.keys()):
+        ring_connections([name], looks[name].operation)
+
+
 def ring_inbox(rows: Sequence[tuple[int, Kind]], size: int = IDS) -> None:
     """Ring for inbox rows that may go on, at most `size` in a message: suspects go in small batches."""
     for name, ids in batches(rows, size):

@@ -1,7 +1,7 @@
 """One person's whole story: who, received, decided, written, why not. Built here because it sees facts and rules."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -127,7 +127,7 @@ class Teller:
                 for s in standings
             ],
             rule_set=self._rule_set(),
-            written=Holdings(self.db, self.config, self.ring).of(row.id, sources, veil),
+            written=_held(row, Holdings(self.db, self.config, self.ring).of(row.id, sources, veil)),
             timeline=timeline.of_person(self.db, self.config, row.id, veil, limit=limit),
             why_not=_about(row, waiting, veil),
         )
@@ -147,6 +147,11 @@ class Teller:
 def veiled(event: Event, veil: Veil = redact.text) -> Event:
     """Return an event whose detail may be shown."""
     return event._replace(detail=veil(event.detail) if event.detail else None)
+
+
+def _held(row: PersonRow, found: list[Held]) -> list[Held]:
+    """Return what systems hold; of somebody erased without causes, as a system only sees that nothing is left."""
+    return found if row.erased_at is None else [replace(held, why_not=[]) for held in found]
 
 
 def _about(row: PersonRow, waiting: Sequence[Event], veil: Veil) -> list[WhyNot]:

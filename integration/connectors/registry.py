@@ -53,6 +53,7 @@ TABLE: tuple[System, ...] = (
         standard.CAPABILITIES,
         inbound=standard.Standard,
         doctor=lambda config, _: standard.Standard(config),
+        enrollments=standard.enrollments,
     ),
     System(
         "hubspot",
@@ -138,6 +139,16 @@ def activities(
     """
     factory = system_of(config).activities
     return factory(config, on_call, gate, grants) if factory else None
+
+
+def enrolls(config: ConnectionConfig) -> bool:
+    """Return whether people can be enrolled in this connection's courses from here."""
+    return system_of(config).capabilities.enrolls and config.base_url is not None
+
+
+def is_called(config: ConnectionConfig) -> bool:
+    """Return whether this connection is ever called, and not only listened to."""
+    return system_of(config).capabilities.holds_contacts or enrolls(config)
 
 
 def enrollments(

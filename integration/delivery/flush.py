@@ -55,12 +55,16 @@ Project = Callable[[Connection, str, Sequence[int]], Projected]
 
 @dataclass(slots=True)
 class Flushed:
-    """What one drain did: dead rows by reason, and whether work that it left should be rung for at once."""
+    """What one drain did: dead rows by reason, and whether work that it left should be rung for at once.
+
+    `led_to`: (connection, operation) where something is due because of it.
+    """
 
     batches: int = 0
     settled: int = 0
     dead: dict[Reason, list[int]] = field(default_factory=dict)
     ring_again: bool = False
+    led_to: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,13 @@
 Read from the rule set by the composition root and handed in, so that nothing here knows where rules are kept.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
 from integration.config import UnknownPerson
+from integration.model.patterns import compiled
 
 LookUp = Literal["link", "employee_id", "email"]
 SameEmail = Literal["park", "same_person", "new_person"]
@@ -100,19 +99,8 @@ def _first(patterns: tuple[str, ...], values: Iterable[str]) -> int | None:
     if not patterns:
         return None
     met = [
-        next((place for place, pattern in enumerate(patterns, 1) if _compiled(pattern).fullmatch(value)), None)
+        next((place for place, pattern in enumerate(patterns, 1) if compiled(pattern).fullmatch(value)), None)
         for value in values
     ]
     places = [place for place in met if place is not None]
     return min(places) if places and len(places) == len(met) else None
-
-
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return a pattern of `*` (any text) and `?` (one character) as an expression."""
-    # One star for many: neighbours say nothing more, and cost a hostile pattern's price.
-    parts = (".*" if part[0] == "*" else "." if part == "?" else re.escape(part) for part in _PARTS.findall(pattern))
-    return re.compile("".join(parts), re.DOTALL)
-
-
-_PARTS = re.compile(r"\*+|.", re.DOTALL)

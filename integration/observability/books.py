@@ -34,19 +34,20 @@ SELECT state, count(*) FROM (
     SELECT CASE WHEN bool_or(s.status = 'dead') THEN 'dead' WHEN bool_or(s.status = 'parked') THEN 'parked'
                 ELSE 'waiting' END AS state
     FROM sync_state s JOIN inbox i ON i.person_id = s.subject_id AND i.status = 'done' AND i.person_version > s.written
-    WHERE s.status <> 'in_step' GROUP BY i.id) AS behind
+    WHERE s.status <> 'in_step' AND s.operation = %(write)s GROUP BY i.id) AS behind
 GROUP BY state
 """
 
 _IGNORED = """
 SELECT count(*) FROM inbox i
 WHERE i.status = 'done' AND i.person_id IN (
-    SELECT subject_id FROM sync_state GROUP BY subject_id HAVING bool_and(status = 'in_step' AND reason = %(ignored)s))
+    SELECT subject_id FROM sync_state WHERE operation = %(write)s
+    GROUP BY subject_id HAVING bool_and(status = 'in_step' AND reason = %(ignored)s))
 """
 
 _HELD_NOWHERE = """
 SELECT count(*) FROM people p JOIN inbox i ON i.person_id = p.id AND i.status = 'done'
-WHERE NOT EXISTS (SELECT FROM sync_state s WHERE s.subject_id = p.id)
+WHERE NOT EXISTS (SELECT FROM sync_state s WHERE s.subject_id = p.id AND s.operation = %(write)s)
 """
 
 # What waits for the night is not late before the night.

@@ -302,6 +302,36 @@ WORDS: dict[Reason, Words] = {
         "Run `coursewire check --apply`, then `coursewire connections resume CONNECTION`, or wait: it is tried every "
         "few minutes.",
     ),
+    # --- what became of a role, and of an enrolment
+    Reason.DECIDED: Words(
+        "The role was read, and the pathways that it deserves are assigned.",
+        _NOTHING,
+    ),
+    Reason.SETTLING: Words(
+        "The role was changed a moment ago, and is left alone until it has settled, so that a slip enrols nobody.",
+        _BY_ITSELF,
+    ),
+    Reason.ENROLLED: Words(
+        "The enrolment is as the pathways want it.",
+        _NOTHING,
+    ),
+    Reason.NOT_OURS: Words(
+        "The enrolment is not wanted any more, and was not made by a rule of ours, so it stays as it is.",
+        _NOTHING,
+    ),
+    Reason.UNKNOWN_LEARNER: Words(
+        "The learning system does not know this person, and may not be told to create them.",
+        "Create the user there with the person's e-mail, which is found within the day; or set create_users: true in "
+        "the connection's options, restart, and run `coursewire parked release --reason unknown_learner`.",
+    ),
+    Reason.AMBIGUOUS_LEARNER: Words(
+        "Several users of the learning system have this person's e-mail or employee id.",
+        "Leave one of them active there; it is looked at again by itself.",
+    ),
+    Reason.UNKNOWN_COURSE: Words(
+        "The learning system does not have this course, or does not let us enrol in it.",
+        "Correct the course in the pathway, or permit the enrolment there; it is looked at again by itself.",
+    ),
 }
 
 

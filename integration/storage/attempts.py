@@ -11,13 +11,14 @@ from sqlalchemy import Connection
 from integration.errors import Reason
 from integration.storage.statement import execute
 
-SubjectType = Literal["sync_state", "delivery"]
+SubjectType = Literal["sync_state", "delivery", "enrollment"]
 
 _HELD: Mapping[SubjectType, LiteralString] = {
     "sync_state": """
         SELECT id FROM sync_state WHERE id = ANY(%(subject_id)s::bigint[]) ORDER BY connection, subject_id FOR KEY SHARE
         """,
     "delivery": "SELECT id FROM deliveries WHERE id = ANY(%(subject_id)s::bigint[]) ORDER BY id FOR KEY SHARE",
+    "enrollment": "SELECT id FROM enrollments WHERE id = ANY(%(subject_id)s::bigint[]) ORDER BY id FOR KEY SHARE",
 }
 
 # One statement for both: each try, and an audit row for each that changed the other side. Who was erased meanwhile has

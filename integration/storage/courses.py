@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -27,6 +27,21 @@ SET name = coalesce(excluded.name, c.name), version = coalesce(excluded.version,
 WHERE excluded.seen_at > c.seen_at
 """
 
+_DEPARTED = """
+SELECT c.connection, c.external_id, c.status, s.external_id AS successor
+FROM courses c LEFT JOIN courses s ON s.id = c.replaced_by AND s.connection = c.connection
+WHERE c.status <> 'active' OR c.replaced_by IS NOT NULL ORDER BY 1, 2
+"""
+
+
+class Departed(NamedTuple):
+    """A course that is retired, or that another one of the same LMS has replaced."""
+
+    connection: str
+    external_id: str
+    status: Literal["active", "retired"]
+    successor: str | None
+
 
 class CourseSeen(NamedTuple):
     """A course as an event named it."""
@@ -49,3 +64,8 @@ def see(db: Connection, seen: Iterable[CourseSeen]) -> None:
         ordered = [latest[place] for place in sorted(latest)]
         columns = {name: [getattr(course, name) for course in ordered] for name in CourseSeen._fields}
         execute(db, _SEE, columns)
+
+
+def departed(db: Connection) -> list[Departed]:
+    """Return the courses that nobody is to be enrolled in any more."""
+    return [Departed(*row) for row in execute(db, _DEPARTED).all()]

@@ -43,10 +43,15 @@ _REMOVE: Mapping[str, LiteralString] = MappingProxyType(
                        SELECT id FROM sync_state WHERE subject_id = ANY(%(ids)s::bigint[])))
                OR (subject_type = 'delivery' AND subject_id IN (
                        SELECT id FROM deliveries WHERE person_id = ANY(%(ids)s::bigint[])))
+               OR (subject_type = 'enrollment' AND subject_id IN (
+                       SELECT id FROM enrollments WHERE person_id = ANY(%(ids)s::bigint[])))
             """,
         "deliveries": "DELETE FROM deliveries WHERE person_id = ANY(%(ids)s::bigint[])",
+        "enrollments": "DELETE FROM enrollments WHERE person_id = ANY(%(ids)s::bigint[])",
+        "assignments": "DELETE FROM assignments WHERE person_id = ANY(%(ids)s::bigint[])",
         "events": "DELETE FROM events WHERE person_id = ANY(%(ids)s::bigint[])",
         "sync_state": "DELETE FROM sync_state WHERE subject_id = ANY(%(ids)s::bigint[])",
+        "overrides": "DELETE FROM overrides WHERE person_id = ANY(%(ids)s::bigint[])",
         "loops": "DELETE FROM loops WHERE person_id = ANY(%(ids)s::bigint[])",
         "links": """
             DELETE FROM links WHERE object_id = ANY(%(ids)s::bigint[]) AND object_type = ANY(%(object_types)s::text[])

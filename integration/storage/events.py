@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from integration.model.enrollments import CourseRef
 from integration.model.events import EventType, LearningEvent, believable
 from integration.storage.statement import execute
 
@@ -100,6 +101,11 @@ _HISTORY = (
     )
 )
 
+_BEGUN = """
+SELECT DISTINCT person_id, connection, CASE WHEN subject_type = 'course' THEN subject_id ELSE course_id END AS course_id
+FROM events WHERE person_id = ANY(%(ids)s::bigint[]) AND type = ANY(%(types)s::text[])
+"""
+
 _STIRRED = """
 SELECT e.person_id, min(e.recorded_at) FILTER (WHERE e.recorded_at > %(since)s) AS first_at,
        bool_and(p.created_at > %(since)s) AS is_new
@@ -189,6 +195,16 @@ def standings(db: Connection, ids: Iterable[int]) -> dict[int, list[Standing]]:
     found: dict[int, list[Standing]] = {}
     for standing in execute(db, _STANDINGS, _deciding(ids), row=_standing).all():
         found.setdefault(standing.person_id, []).append(standing)
+    return found
+
+
+def begun(db: Connection, ids: Iterable[int]) -> dict[int, set[CourseRef]]:
+    """Return the courses in which each person has done anything."""
+    done = (EventType.COURSE_PROGRESSED, EventType.ASSESSMENT_GRADED, EventType.COURSE_COMPLETED)
+    found: dict[int, set[CourseRef]] = {}
+    for row in execute(db, _BEGUN, {"ids": sorted(set(ids)), "types": [one.value for one in done]}).all():
+        if row.course_id is not None:
+            found.setdefault(row.person_id, set()).add(CourseRef(row.connection, row.course_id))
     return found
 
 

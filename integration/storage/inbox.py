@@ -120,6 +120,14 @@ WHERE i.id = picked.id
 RETURNING i.id, i.connection, i.key, i.payload, i.origin, i.received_at, i.request_id
 """
 
+# Whoever was looked up is known now, so the event goes the way of all others.
+_GO_ON = """
+UPDATE inbox SET status = 'received', reason = NULL, detail = NULL, lease = NULL, lease_until = NULL, rung_at = NULL,
+    settled_at = NULL
+WHERE id = ANY(%(ids)s::bigint[]) AND status = 'enriching' AND lease = %(lease)s
+RETURNING id, kind
+"""
+
 _GIVE_BACK_ENRICHING = (
     "UPDATE inbox SET lease = NULL, lease_until = NULL WHERE status = 'enriching' AND lease = %(lease)s"
 )
@@ -236,6 +244,14 @@ def claim_enriching(db: Connection, connection: str, lease: UUID, *, limit: int)
 def give_back_enriching(db: Connection, lease: UUID) -> None:
     """Leave what this lease holds for the next look."""
     execute(db, _GIVE_BACK_ENRICHING, {"lease": lease})
+
+
+def go_on(db: Connection, lease: UUID, ids: Iterable[int]) -> list[tuple[int, str]]:
+    """Let rows that this lease holds be taken like any other, now that what they waited for is known.
+
+    Return (id, kind).
+    """
+    return [(row.id, row.kind) for row in execute(db, _GO_ON, {"ids": sorted(ids), "lease": lease}).all()]
 
 
 def enriching(db: Connection) -> list[str]:

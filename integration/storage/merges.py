@@ -27,7 +27,21 @@ _MOVE: tuple[LiteralString, ...] = (
     "UPDATE deliveries SET person_id = %(survivor)s WHERE person_id = %(loser)s",
     "UPDATE inbox SET person_id = %(survivor)s, person_version = %(version)s WHERE person_id = %(loser)s",
     "UPDATE people SET merged_into = %(survivor)s WHERE id = %(loser)s OR merged_into = %(loser)s",
+    "UPDATE overrides SET person_id = %(survivor)s WHERE person_id = %(loser)s",
     "DELETE FROM loops WHERE person_id = %(loser)s",
+    # What both deserve is decided anew for the one who goes on; a course that both are in is in step for one of them.
+    "UPDATE assignments SET status = 'ended', ended_at = now() WHERE person_id = %(loser)s AND status = 'live'",
+    """
+    UPDATE enrollments e SET person_id = %(survivor)s
+    WHERE person_id = %(loser)s AND NOT EXISTS (
+        SELECT FROM enrollments o
+        WHERE o.person_id = %(survivor)s AND o.connection = e.connection AND o.course_id = e.course_id)
+    """,
+    """
+    UPDATE enrollments SET status = 'in_step', written = wanted, not_before = NULL, reason = %(reason)s, lease = NULL,
+        lease_until = NULL, max_batch = NULL
+    WHERE person_id = %(loser)s
+    """,
 )
 
 # In the order in which `want` takes rows of sync_state.
@@ -96,7 +110,13 @@ def names(db: Connection, ids: Iterable[int], object_types: Iterable[str]) -> li
 
 def move(db: Connection, survivor: int, loser: int, version: int, object_types: Iterable[str]) -> None:
     """Give `survivor`, who is at `version` now, everything that was said of `loser`."""
-    values = {"survivor": survivor, "loser": loser, "version": version, "object_types": sorted(object_types)}
+    values = {
+        "survivor": survivor,
+        "loser": loser,
+        "version": version,
+        "object_types": sorted(object_types),
+        "reason": Reason.PERSON_MERGED.value,
+    }
     for statement in _MOVE:
         execute(db, statement, values)
 

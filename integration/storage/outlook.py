@@ -22,19 +22,21 @@ LEFT JOIN breakers b ON b.connection = %(connection)s AND b.operation = %(operat
 LEFT JOIN LATERAL (
     SELECT lane, max_batch FROM (
     (SELECT lane, max_batch FROM {queue}
-     WHERE connection = %(connection)s AND operation = %(operation)s AND {is_open}
+     WHERE connection = %(connection)s AND {is_open}
        AND lane = %(first)s AND not_before <= now() ORDER BY not_before LIMIT 1)
     UNION ALL
     (SELECT lane, max_batch FROM {queue}
-     WHERE connection = %(connection)s AND operation = %(operation)s AND {is_open}
+     WHERE connection = %(connection)s AND {is_open}
        AND lane = %(second)s AND not_before <= now() ORDER BY not_before LIMIT 1)) AS heads
     ORDER BY lane <> %(first)s LIMIT 1) AS head ON true
 """
 
-Queue = Literal["sync_state", "deliveries"]
+_OF_IT = "operation = %(operation)s AND"
+Queue = Literal["sync_state", "deliveries", "enrollments"]
 _LOOKS: dict[Queue, str] = {
-    "sync_state": _LOOK.format(queue="sync_state", is_open="status <> 'sending'"),
-    "deliveries": _LOOK.format(queue="deliveries", is_open="status IN ('pending', 'parked')"),
+    "sync_state": _LOOK.format(queue="sync_state", is_open=f"{_OF_IT} status <> 'sending'"),
+    "deliveries": _LOOK.format(queue="deliveries", is_open=f"{_OF_IT} status IN ('pending', 'parked')"),
+    "enrollments": _LOOK.format(queue="enrollments", is_open="status <> 'sending'"),
 }
 
 

@@ -91,8 +91,10 @@ ON CONFLICT (connection, object_type, external_id) DO NOTHING
 _BUMP = """
 UPDATE people p
 SET version = greatest(version + 1, %(at_least)s),
-    next_transition_at = (SELECT min(e.expires_at) FROM events e
-                          WHERE e.person_id = p.id AND e.expires_at > now())
+    next_transition_at = least(
+        (SELECT min(e.expires_at) FROM events e WHERE e.person_id = p.id AND e.expires_at > now()),
+        (SELECT min(a.due_at) FROM assignments a
+         WHERE a.person_id = p.id AND a.status = 'live' AND a.due_at > now()))
 WHERE id = ANY(%(ids)s::bigint[])
 """
 
@@ -232,7 +234,7 @@ def link(db: Connection, object_type: str, names: Mapping[tuple[str, str], int])
 
 
 def bump(db: Connection, ids: Iterable[int], *, at_least: int = 0) -> None:
-    """Count a change of these people, whose rows the caller holds; look up their next expiry on the way.
+    """Count a change of these people, whose rows the caller holds; look up their next expiry or deadline on the way.
 
     `at_least` is the version that they then have, or more.
     """

@@ -96,7 +96,7 @@ WITH held AS MATERIALIZED (
 UPDATE sync_state s SET
     written = greatest(s.written, coalesce(t.written, s.written)),
     status = CASE WHEN t.is_stale THEN 'due' ELSE t.status END,
-    not_before = CASE WHEN t.is_stale THEN now()
+    not_before = CASE WHEN t.is_stale THEN greatest(now(), s.not_before)
                       WHEN t.after IS NOT NULL THEN now() + t.after * interval '1 second' END,
     wanted_since = CASE WHEN t.is_stale THEN now() ELSE s.wanted_since END,
     lane = CASE WHEN t.status = 'parked' AND NOT t.is_stale THEN %(backfill)s ELSE s.lane END,

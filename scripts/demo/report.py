@@ -119,7 +119,8 @@ def _success(stats: dict[str, Any]) -> str:
     good = sum(times for answers in stats["calls"].values() for status, times in answers.items() if status[:1] == "2")
     total, injected = stats["total"], sum(stats["injected"].values())
     healthy = total - injected
-    return f"{_share(good, total)}; without the {injected} faults we injected {_share(good, healthy)}"
+    without = f"without the {injected} faults we injected {_share(good, healthy)}"
+    return f"{_share(good, total)} of {total:,} in the whole demo; {without}"
 
 
 def _times(evidence: Evidence) -> Rows:

@@ -153,7 +153,7 @@ class MoodleSite:
         if course in self.closed:
             raise WebserviceError("wsnoinstance")
         if int(one["userid"]) not in self.users:
-            raise WebserviceError("invalidrecord", "dml_missing_record_exception")
+            raise WebserviceError("codingerror", "coding_exception")
         return int(one["userid"]), course
 
     def _course(self, given: str) -> int:

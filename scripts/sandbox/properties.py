@@ -171,6 +171,10 @@ def default_properties() -> list[Property]:
     ]
 
 
+BUCKETS = ("prospecting", "discovery", "demo", "closing")
+"""The competencies of a sales organisation, as pathways may call them."""
+
+
 def lms_properties(products: Iterable[str] = PRODUCTS) -> list[Property]:
     """The `lms_sync` group as the set-up of Coursewire leaves it in a portal."""
     group = "lms_sync"
@@ -203,6 +207,8 @@ def lms_properties(products: Iterable[str] = PRODUCTS) -> list[Property]:
         text("onboarding_pathway"),
         typed("onboarding_due_date", "date"),
         text("onboarding_status"),
+        typed("readiness", "number"),
+        *(typed(f"competency_{bucket}", "number") for bucket in BUCKETS),
         text("lms_sync_status"),
         typed("lms_last_synced_at", "datetime"),
     ]

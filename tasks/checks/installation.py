@@ -10,6 +10,7 @@ from integration.config import Config, ConnectionConfig, SecretRef
 from integration.connectors import registry
 from integration.errors import ConfigError, CoursewireError
 from integration.model.contacts import CONTACT
+from integration.model.identity import contacts
 from integration.ports import WhatIsWanted
 from integration.security.seal import KeyRing
 from mappings import store
@@ -92,10 +93,12 @@ def _wanted(process: Assembly, config: ConnectionConfig) -> WhatIsWanted | None:
     """Return what the published rules write there; None where they cannot be read, which the database's lines say."""
     try:
         with process.engine.begin() as db:
-            rules = store.active(db).field_rules(config.name, config.system, CONTACT)
+            published = store.active(db)
     except (ConfigError, CoursewireError, LookupError, SQLAlchemyError):
         return None
-    return lambda known: wanted(rules, known).wanted
+    rules = published.field_rules(config.name, config.system, CONTACT)
+    look_up = contacts(published.identity, config.name).look_up
+    return lambda known: wanted(rules, known, look_up).wanted
 
 
 def _secrets(config: ConnectionConfig) -> dict[str, str]:

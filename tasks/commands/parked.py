@@ -311,7 +311,8 @@ def _preview_rule(rule: Precedent) -> None:
     say(f"\nFrom then on a rule decides so, as a new version of rule set {rule.old.id}:")
     tell_identity(rule.changes, [replace(effect, in_doubt=0) for effect in rule.effects])
     by_learner = Counter(one.learner for one in rule.freed)
-    say(f"  It decides {count(len(rule.freed), 'more parked event')} of {count(len(by_learner), 'learner')}")
+    freed = f"It decides {count(len(rule.freed), 'more parked event')} of {count(len(by_learner), 'learner')}"
+    say(f"  {freed if by_learner else 'No other parked event is decided by it'}")
     lines = [(learner, events) for learner, events in by_learner.most_common(SHOWN)]
     say_table(["learner", "events"], lines, indent=2)
     if len(by_learner) > SHOWN:

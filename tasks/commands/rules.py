@@ -11,9 +11,10 @@ from integration.config import Config
 from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.storage import audit
-from mappings import loader, store
+from mappings import loader, pathway_text, store
 from mappings.diff import Change, diff
 from mappings.identity import IdentityChange, Side, differences
+from mappings.pathway_text import PathwayChange
 from mappings.rules import RuleSet, Scope
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
@@ -55,6 +56,9 @@ Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the connect
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Say why, for the history.")]
 
 
+_SIGNS = {"added": "+", "removed": "-", "changed": "~"}
+
+
 class Planned(NamedTuple):
     """A change of rules that was looked at: from what to what, entry by entry, and its effect in each connection."""
 
@@ -64,12 +68,13 @@ class Planned(NamedTuple):
     effects: list[Effect]
     identity: list[IdentityChange]
     matching: list[IdentityEffect]
+    pathways: list[PathwayChange]
     replayed: Replayed | None = None
 
     @property
     def number(self) -> int:
         """Return how many changes there are."""
-        return len(self.changes) + len(self.identity)
+        return len(self.changes) + len(self.identity) + len(self.pathways)
 
 
 @app.command("plan")
@@ -96,7 +101,7 @@ def plan(
     if as_json:
         listed = [_for_programs(one) for one in planned.changes]
         answer = {"against": planned.old.id, "changes": listed, "effects": planned.effects, "portals": said}
-        answer |= {"identity": planned.identity, "identity_effects": planned.matching}
+        answer |= {"identity": planned.identity, "identity_effects": planned.matching, "pathways": planned.pathways}
         say_json(answer | ({"replay": replayed} if replayed else {}))
     else:
         _tell(planned, said)
@@ -190,6 +195,7 @@ def _plan(
             list(effects(db, process.config, process.ring, old, new)),
             differences(old.identity, new.identity),
             list(identity_effects(db, process.config, process.ring, old, new)),
+            pathway_text.differences(old.pathways, new.pathways),
             rehearsing.replay(db, process, old, new, back, reveal=reveal) if back else None,
         )
 
@@ -214,7 +220,10 @@ def _tell(planned: Planned, said: Sequence[Judgement] = ()) -> None:
         say(f"{count(planned.number, 'change')} against rule set {planned.old.id}\n")
         if planned.changes:
             _tell_changes(planned.changes, planned.effects)
+        if planned.changes and planned.identity:
+            say("")
         tell_identity(planned.identity, planned.matching)
+        _tell_pathways(planned.pathways)
     else:
         say(f"Nothing changes: these are the rules of set {planned.old.id}.")
     for judgement in said:
@@ -226,12 +235,10 @@ def _tell(planned: Planned, said: Sequence[Judgement] = ()) -> None:
 
 
 def _tell_changes(changes: list[Change], found: list[Effect]) -> None:
-    signs = {"added": "+", "removed": "-", "changed": "~"}
     for change in changes:
         rule = change.rule
-        say(
-            f"{signs[change.kind]} {change.scope}, {change.object_type}.{rule.name}: {rule.property} from {rule.source}"
-        )
+        what = f"{change.scope}, {change.object_type}.{rule.name}"
+        say(f"{_SIGNS[change.kind]} {what}: {rule.property} from {rule.origin}")
         for part in change.parts:
             say(f"    {part.part}: {part.was} -> {part.becomes}")
     for effect in found:
@@ -245,6 +252,13 @@ def _tell_changes(changes: list[Change], found: list[Effect]) -> None:
         say(f"  calls: {effect.writes} to write" + (f", {effect.reads} to read before" if effect.reads else ""))
     if not found:
         say("\nNobody's properties change.")
+
+
+def _tell_pathways(changes: list[PathwayChange]) -> None:
+    for change in changes:
+        say(f"{_SIGNS[change.kind]} {change.key}.{change.name}")
+        for part in change.parts:
+            say(f"    {part.part}: {part.was} -> {part.becomes}")
 
 
 def _for_programs(change: Change) -> dict[str, object]:

@@ -93,7 +93,7 @@ def explain(
         (
             str(scope),
             f"{object_type}.{rule.property}",
-            rule.source,
+            rule.origin,
             said(rule, "transform"),
             rule.owner,
             rule.rule,

@@ -357,7 +357,7 @@ def test_a_course_that_takes_nobody_is_asked_once(site: Site, moodle: Moodle) ->
     answers = moodle.write([write(user, course) for user in range(1, 11) for course in (12, 13, 14)])
     refused = {trace for trace, one in answers.items() if isinstance(one, Failed)}
     assert refused == {f"{user}-13-enrolled" for user in range(1, 11)}
-    assert {one.reason for one in answers.values() if isinstance(one, Failed)} == {Reason.ENROLLMENT_REFUSED}
+    assert {one.reason for one in answers.values() if isinstance(one, Failed)} == {Reason.UNKNOWN_COURSE}
     assert len(site.enrolled) == 20
     assert site.count("enrol_manual_enrol_users") <= 12
 
@@ -374,7 +374,7 @@ def test_what_is_gone_need_not_be_removed(site: Site, moodle: Moodle) -> None:
     site.enrolled = {("8", "12"): 0, ("9", "12"): 1}
     answers = moodle.write([write(user, 12, "removed") for user in (7, 8, 9)])
     assert answers.pop("7-12-removed") == Enrolled()
-    assert {one.reason for one in answers.values() if isinstance(one, Failed)} == {Reason.INVALID_VALUE}
+    assert {one.reason for one in answers.values() if isinstance(one, Failed)} == {Reason.UNKNOWN_COURSE}
     assert len([one for one in answers.values() if isinstance(one, Failed)]) == 2
     site.refusals["core_enrol_get_enrolled_users"] = lambda _: refusal("nopermissions")
     assert isinstance(moodle.write([write(7, 12, "removed")])["7-12-removed"], Failed)
@@ -572,6 +572,7 @@ def test_a_connection_may_enrol_or_hear_or_both(monkeypatch: pytest.MonkeyPatch)
     webhook = {"secrets": [{"env": "NOT_SET"}]}
     hears = ConnectionConfig.model_validate({"name": "academy", "system": "moodle", "webhook": webhook})
     assert registry.enrollments(hears) is None
+    assert not registry.enrolls(hears)
     assert registry.inbound(hears) is not None
     found = registry.doctor(hears)
     assert found is not None
@@ -582,3 +583,5 @@ def test_a_connection_may_enrol_or_hear_or_both(monkeypatch: pytest.MonkeyPatch)
         registry.doctor(ConnectionConfig.model_validate({"name": "academy", "system": "moodle"}))
     with pytest.raises(ConfigError, match="base_url"):
         registry.enrollments(config().model_copy(update={"base_url": None}))
+    with pytest.raises(ConfigError, match="token"):
+        registry.enrollments(config().model_copy(update={"credentials": {}}))

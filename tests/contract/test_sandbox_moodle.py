@@ -86,7 +86,7 @@ def test_a_batch_with_bad_records(site: MoodleSite, moodle: Moodle) -> None:
     reasons = {trace: one.reason for trace, one in answers.items() if isinstance(one, Failed)}
     assert set(reasons) == {f"{user}-13-enrolled" for user in [*users, "999"]} | {"999-12-enrolled", "999-14-enrolled"}
     assert reasons["999-12-enrolled"] is Reason.INVALID_VALUE
-    assert reasons[f"{users[0]}-13-enrolled"] is Reason.ENROLLMENT_REFUSED
+    assert reasons[f"{users[0]}-13-enrolled"] is Reason.UNKNOWN_COURSE
     assert len(site.enrolments) == len(site.writes) == 20
 
 

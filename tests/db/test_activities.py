@@ -134,7 +134,7 @@ def make(engine: Engine, keyring: KeyRing, keys: IndexKeys, crm: HubSpotSandbox,
                 Flusher(engine, "crm", WRITE_CONTACT, contacts, keyring, keys, project, log.take, plenty()),
                 on_link=deliveries.wake,
             ),
-            Poster(engine, "crm", activities, log.take, plenty()),
+            Poster(engine=engine, connection="crm", store=activities, take_calls=log.take, budget=plenty()),
             put,
         )
 

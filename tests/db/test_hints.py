@@ -185,9 +185,9 @@ def test_a_contact_that_appears_is_found_by_whoever_waits_for_it(
     story.calls()
     said = story.say(*({"type": "contact.created", "contact_id": one} for one in ids))
     assert said.look_up_at == {"crm"}
-    assert lookup(story).run()
+    assert lookup(story).run().is_due
     assert story.calls() == {"contacts.batch_read": 1}
-    assert not lookup(story).run()
+    assert not lookup(story).run().is_due
     story.flusher.flush()
     assert properties(crm, "u1@example.com")["courses_completed_count"] == "1"
     assert sorted(states(engine)) == [("in_step", "written"), ("parked", "unknown_person")]
@@ -213,11 +213,11 @@ def test_a_look_that_fails_is_made_again(
     (contact,) = crm.seed([{"email": "u0@example.com"}])
     story.say({"type": "contact.created", "contact_id": contact})
     crm.set_faults(script=[fault("error", status=503)])
-    assert not lookup(story).run()
+    assert not lookup(story).run().is_due
     assert inbox_states(engine)[-1][0] == "enriching"
     crm.set_faults()
     hurry(engine)
-    assert lookup(story).run()
+    assert lookup(story).run().is_due
     assert inbox_states(engine)[-1] == ("done", "applied")
 
 

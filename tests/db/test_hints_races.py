@@ -234,7 +234,7 @@ def test_a_hint_that_cannot_be_read_any_more_stops_no_other(
         return [hint]
 
     monkeypatch.setattr(Telling, "translate", translate)
-    assert lookup(story).run()
+    assert lookup(story).run().is_due
     assert inbox_states(engine)[1:] == [("ignored", "other_account"), ("done", "applied")]
     with engine.begin() as db:
         assert balance(db).unaccounted == 0

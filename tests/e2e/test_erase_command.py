@@ -27,6 +27,16 @@ def test_a_person_is_erased_and_the_certificate_says_what_was_removed(cli: Cli, 
     assert cli("person", "show", ADA[0]).exit_code == 1
 
 
+def test_erased_is_the_one_cause_that_is_said_of_them(cli: Cli, take: Take, engine: Engine) -> None:
+    """Not that nothing was ever received for them, which is only how it looks now."""
+    take([event(user="u-ada", email=ADA[0], name=ADA[1])])
+    [(person,)] = rows(engine, "SELECT id FROM people")
+    assert cli("person", "erase", ADA[0], "--yes").exit_code == 0
+    told = cli("person", "show", str(person)).stdout
+    causes = [line for line in told.split("Why not\n")[1].splitlines() if line.startswith("  - ")]
+    assert causes == ["  - The person was erased, so nothing is written anywhere. Nothing to do."]
+
+
 def test_the_certificate_can_be_filed(cli: Cli, take: Take) -> None:
     """As JSON, with a number for each table."""
     take([event(user="u-ada", email=ADA[0], name=ADA[1])])

@@ -159,6 +159,9 @@ def test_a_decision_that_no_rule_would_have_taken_stays_one(
         assert cli("parked", "resolve", parked, *misfit, "--yes").exit_code == 2
     assert rows(engine, "SELECT count(*) FROM rule_sets") == [(1,)]
     assert [status for status, _ in inbox_states(engine)].count("parked") == 5
+    (alone,) = take([event(user="u-1", email=None), event(user="u-77", email="u-77@")])[1:]
+    last = cli("parked", "resolve", f"event:{alone}", "--ignore", "--always", "id", "--yes")
+    assert "No other parked event is decided by it" in last.stdout, last.output
     assert cli("parked", "resolve", parked, "--new-person", "--always", "same_email", "--yes").exit_code == 0
     assert "same_email" in cli("rules", "explain", "same_email").stdout
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
@@ -75,6 +76,28 @@ def test_from_a_bare_portal_to_a_check_without_a_fault(run: Run, bare: HubSpotSa
     again = run("check", "--apply", "--json", "--yes")
     assert json.loads(again.stdout)["ok"]
     assert (created(bare), len(outcomes(engine))) == ([], 2)
+
+
+def test_check_wants_unique_values_wherever_set_up_makes_them(run: Run, bare: HubSpotSandbox, tmp_path: Path) -> None:
+    """A property that the identity rules look up by: what --apply made is right, and one without them is named."""
+    rules = tmp_path / "rules"
+    assert run("rules", "export", str(rules)).returncode == 0
+    with (rules / "hubspot.yaml").open("a", encoding="utf-8") as fields:
+        fields.write("  employee_id: {property: employee_number, type: string}\n")
+    looked_up = "connection: crm\nidentity: {look_up: [employee_id, lms_user_id, email]}\n"
+    (rules / "crm.yaml").write_text(looked_up, "utf-8")
+    assert run("rules", "publish", str(rules), "--offline", "--yes").returncode == 0
+    made = run("check", "--apply", "--yes")
+    assert "crm: created employee_number (string, unique values)." in made.stdout
+    assert made.returncode == 0, made.stdout
+    assert run("check").returncode == 0
+
+    bare.set_properties(remove=["employee_number"])
+    plainly = {"name": "employee_number", "label": "No", "type": "string", "fieldType": "text", "groupName": "lms_sync"}
+    bare.set_properties(add=[plainly])
+    plain = run("check")
+    assert "employee_number does not hold unique values, so contacts cannot be looked up by it" in plain.stdout
+    assert plain.returncode == 1
 
 
 @pytest.mark.parametrize("done", [0, 1, 5])

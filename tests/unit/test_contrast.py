@@ -18,6 +18,7 @@ NAME = FieldRule("name", "full_name", "name", "string")
 STATE = FieldRule("state", STATUS, "state", "string")
 CERTIFIED = FieldRule("certified", "certified", "certified_{key}", "bool")
 UNTIL = FieldRule("until", "certified_until", "certified_{key}_until", "date")
+PICKED = FieldRule("picked", "certified", "partner", "bool", of="alpha")
 THEIRS = FieldRule("theirs", "full_name", "certified_alpha", "string", owner="crm")
 ALPHA = FieldRule("alpha", "full_name", "certified_alpha", "string")
 SYNCED = FieldRule("synced", "lms_last_synced_at", "synced", "datetime", passive=True)
@@ -31,6 +32,7 @@ VARIANTS = [
     ],
     [STATE, replace(STATE, transform=transforms.parse(["upper"])), replace(STATE, property="name")],
     [CERTIFIED, replace(CERTIFIED, type="enumeration"), replace(CERTIFIED, property="{key}_certified")],
+    [PICKED, replace(PICKED, of="beta"), replace(PICKED, property="certified_beta")],
     [UNTIL, replace(UNTIL, property="certified_{key}")],
     [THEIRS, ALPHA, replace(ALPHA, transform=transforms.parse([{"lookup": {"Ada": "Countess"}}]))],
     [SYNCED, replace(SYNCED, passive=False)],

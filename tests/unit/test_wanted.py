@@ -19,6 +19,10 @@ def test_what_the_first_rules_write() -> None:
         ("last_course_completed", "string", False),
         ("courses_completed_count", "number", False),
         ("recent_course_completion_date", "date", False),
+        ("onboarding_pathway", "string", False),
+        ("onboarding_due_date", "date", False),
+        ("onboarding_status", "string", False),
+        ("readiness", "number", False),
         ("lms_sync_status", "string", False),
         ("lms_last_synced_at", "datetime", False),
     }
@@ -42,7 +46,7 @@ def test_patterns_are_said_and_filled_by_what_was_refused() -> None:
     """A refused name is taken with the form of the pattern that fits it best; what fits none is left alone."""
     refused = ["certified_alpha", "certified_alpha_until", "lms_user_id_moodle", "jobtitle", "certified_", "lms_source"]
     found = wanted(RULES, refused)
-    assert found.patterns == ("certified_{key}", "certified_{key}_until", "lms_user_id_{key}")
+    assert found.patterns == ("certified_{key}", "certified_{key}_until", "competency_{key}", "lms_user_id_{key}")
     assert {*found.wanted} - {*DEFAULTS} == {
         Wanted("certified_alpha", "bool"),
         Wanted("certified_alpha_until", "date"),

@@ -42,6 +42,7 @@ CAPABILITIES = Capabilities(
     holds_contacts=True,
     batch_size=100,
     rates=RATES,
+    name_properties=("firstname", "lastname"),
 )
 DEFAULT_URL = "https://api.hubapi.com"
 

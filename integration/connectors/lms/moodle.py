@@ -40,8 +40,11 @@ def store(
     on_call: Callable[[CallRecord], None] | None = None,
     gate: Callable[[str], None] | None = None,
 ) -> "Moodle | None":
-    """Return what enrols people at this site; None where the connection has no token, and so only sends webhooks."""
-    return Moodle(config, on_call, gate) if config.credentials else None
+    """Return what enrols people at this site; None where the connection names none, and so only sends webhooks.
+
+    Raises ConfigError where one of address and token is missing.
+    """
+    return Moodle(config, on_call, gate) if config.base_url or config.credentials else None
 
 
 class Moodle:
@@ -118,13 +121,13 @@ class Checked:
 
     def __init__(self, config: ConnectionConfig) -> None:
         """Raises ConfigError where the connection is for nothing, or the site is not named."""
-        if not config.credentials and config.webhook is None:
-            raise ConfigError(
-                f"connections.{config.name}: moodle needs credentials: {{token: {{env: MOODLE_TOKEN}}}} to enrol, "
-                "webhook: {secrets: [{env: MOODLE_WEBHOOK_TOKEN}]} to hear what happened, or both"
-            )
         self._config = config
         self._moodle = store(config)
+        if self._moodle is None and config.webhook is None:
+            raise ConfigError(
+                f"connections.{config.name}: moodle needs base_url and credentials: {{token: {{env: MOODLE_TOKEN}}}} "
+                "to enrol, webhook: {secrets: [{env: MOODLE_WEBHOOK_TOKEN}]} to hear what happened, or both"
+            )
 
     def check(self, wanted: WhatIsWanted | None = None) -> list[Finding]:
         """Return what is right and what is not, changing nothing; raises nothing."""

@@ -60,23 +60,23 @@ LINES: Final = (
         Reason.SERVER_ERROR,
         "the site is under maintenance",
     ),
-    Line(("wsnoinstance",), Then.COURSE, Reason.ENROLLMENT_REFUSED, "the course has no manual enrolment switched on"),
+    Line(("wsnoinstance",), Then.COURSE, Reason.UNKNOWN_COURSE, "the course has no manual enrolment switched on"),
     Line(
         ("wsusercannotassign",),
         Then.COURSE,
-        Reason.ENROLLMENT_REFUSED,
+        Reason.UNKNOWN_COURSE,
         "the token's user may not give options.role_id in this course",
     ),
     Line(
         ("wscannotenrol", "wscannotunenrol"),
         Then.COURSE,
-        Reason.ENROLLMENT_REFUSED,
+        Reason.UNKNOWN_COURSE,
         "the course's manual enrolment takes or leaves nobody",
     ),
     Line(
         ("nopermission*", "errorcoursecontextnotvalid", "requireloginerror", "coursehidden"),
         Then.COURSE,
-        Reason.ENROLLMENT_REFUSED,
+        Reason.UNKNOWN_COURSE,
         "the token's user lacks a permission",
     ),
     Line(
@@ -85,7 +85,14 @@ LINES: Final = (
         Reason.SERVER_ERROR,
         "Moodle's database has a fault",
     ),
-    Line(("*",), Then.RECORD, Reason.INVALID_VALUE, "Moodle refuses the record, or knows no such user or course"),
+    Line(("invaliduser*",), Then.RECORD, Reason.UNKNOWN_LEARNER, "Moodle knows no such user"),
+    Line(
+        ("invalidrecord*", "invalidcourse*", "cannotfindcourse"),
+        Then.RECORD,
+        Reason.UNKNOWN_COURSE,
+        "Moodle knows no such course, or no such user",
+    ),
+    Line(("*",), Then.RECORD, Reason.INVALID_VALUE, "Moodle refuses the record"),
 )
 """The first line that fits decides."""
 

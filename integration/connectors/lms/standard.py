@@ -13,14 +13,22 @@ import orjson
 from pydantic import ValidationError
 
 from integration.config import ConnectionConfig
+from integration.connectors.client import CallRecord
 from integration.connectors.json_object import json_object
 from integration.connectors.lms.standard_events import event_from
+from integration.connectors.lms.standard_rest import StandardRest
 from integration.errors import ConfigError, Ignored, Reason, Refused, Rejected
 from integration.model.events import EventType, Kind, LearningEvent
-from integration.ports import Capabilities, Finding, Received, WhatIsWanted
+from integration.ports import ANY_CALL, Capabilities, Finding, Rate, Received, WhatIsWanted
 from integration.security.signatures import SigningKeys, verify
 
-CAPABILITIES = Capabilities(receives_webhooks=True)
+CAPABILITIES = Capabilities(
+    receives_webhooks=True,
+    enrolls=True,
+    due_dates="native",
+    batch_size=100,
+    rates={ANY_CALL: Rate(100, 10.0)},
+)
 _TYPES = {member.value: member for member in EventType}
 _SHOWN = 64
 
@@ -34,7 +42,7 @@ class Standard:
             raise ConfigError(
                 f"connections.{config.name}: standard needs webhook: {{secrets: [{{env: ACADEMY_WEBHOOK_SECRET}}]}}"
             )
-        self._name = config.name
+        self._config = config
         self._keys = SigningKeys(config.webhook.secrets)
         self._clock = clock
 
@@ -84,8 +92,20 @@ class Standard:
             raise Rejected(Reason.INVALID_EVENT, _sentence(error)) from None
 
     def check(self, wanted: WhatIsWanted | None = None) -> list[Finding]:
-        """Say whether the webhook secrets can be read; raises nothing. Source: our own."""
-        return [self._keys.finding()]
+        """Say whether the webhook secrets can be read, and the catalogue where people are enrolled; raises nothing."""
+        found = [self._keys.finding()]
+        store = enrollments(self._config)
+        return found if store is None else [*found, *store.check()]
+
+
+def enrollments(
+    config: ConnectionConfig,
+    on_call: Callable[[CallRecord], None] | None = None,
+    gate: Callable[[str], None] | None = None,
+    _: object = None,
+) -> StandardRest | None:
+    """Return what enrols people in this LMS, None where it names no address to do so. Raises ConfigError."""
+    return StandardRest(config, CAPABILITIES, on_call, gate) if config.base_url else None
 
 
 def _leniently(raw: bytes) -> Any:

@@ -13,6 +13,7 @@ from integration.storage.tables.keeping import (
     Replay,
     Run,
 )
+from integration.storage.tables.learning import ASSIGNMENT_STATES, DESIRED, ENROLLMENT_STATES, Assignment, Enrollment
 from integration.storage.tables.outgoing import (
     CONNECTION_STATES,
     DELIVERY_STATES,
@@ -29,12 +30,16 @@ from integration.storage.tables.outgoing import (
 )
 
 __all__ = [
+    "ASSIGNMENT_STATES",
     "CONNECTION_STATES",
     "DELIVERY_STATES",
+    "DESIRED",
+    "ENROLLMENT_STATES",
     "INBOX_STATES",
     "REPLAY_STATES",
     "SYNC_STATES",
     "ApiCall",
+    "Assignment",
     "Attempt",
     "Audit",
     "Base",
@@ -44,6 +49,7 @@ __all__ = [
     "Credential",
     "Cursor",
     "Delivery",
+    "Enrollment",
     "Event",
     "Heartbeat",
     "Inbox",

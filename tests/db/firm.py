@@ -1,0 +1,166 @@
+"""A whole installation in one process: a CRM and an LMS over real HTTP, rules published, and everything in between."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from integration.security.seal import IndexKeys, KeyRing
+from integration.settings import Settings
+from mappings import loader, store
+from scripts.sandbox.academy import Academy
+from scripts.sandbox.hubspot import HubSpotSandbox
+from tasks.assembly import Assembly
+from tests.db.conftest import Put, Telling
+from tests.db.test_flush import plenty
+from tests.db.test_pipeline import rows
+
+ROLE = "jobtitle"
+
+OPEN = """
+SELECT 'sync_state', operation, status, reason FROM sync_state WHERE status IN ('due', 'sending', 'waiting')
+UNION ALL SELECT 'enrollments', course_id, status, reason FROM enrollments WHERE status IN ('due', 'sending', 'waiting')
+UNION ALL SELECT 'inbox', kind, status, reason FROM inbox WHERE status IN ('received', 'claimed', 'enriching')
+"""
+"""What is on its way."""
+
+
+@dataclass(repr=False)
+class Firm:
+    """People, their roles in the CRM, and the courses they are in; `clock` is nobody's: settle times are waited out."""
+
+    engine: Engine
+    process: Assembly
+    crm: HubSpotSandbox
+    academy: Academy
+    put: Put
+    folder: Path
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def publish(self, rules: Mapping[str, Any]) -> int:
+        """Publish these pathways and roles."""
+        files = self.folder / "rules"
+        files.mkdir(exist_ok=True)
+        (files / "people.yaml").write_text(yaml.safe_dump(dict(rules)), encoding="utf-8")
+        new = loader.load(files)
+        with self.engine.begin() as db:
+            old = store.active(db)
+            return store.publish(db, replace(old, id=0, pathways=new.pathways), author="user:test", comment="roles")
+
+    def hire(self, emails: Iterable[str], **properties: str) -> None:
+        """Let the CRM know these people, without a word to us."""
+        wanted = [{"email": email, "firstname": "Ada", "lastname": "Byron", **properties} for email in emails]
+        self.ids |= {one["email"]: contact_id for one, contact_id in zip(wanted, self.crm.seed(wanted), strict=True)}
+
+    def edit(self, email: str, **properties: str) -> None:
+        """Let a person in the CRM change a contact; nothing is said of it yet."""
+        self.crm.edit(email, properties)
+
+    def hint(self, email: str, name: str = ROLE, value: str | None = None) -> dict[str, Any]:
+        """Return what the CRM says when a property changed."""
+        return {
+            "type": "contact.changed",
+            "contact_id": self.ids[email],
+            "property": name,
+            "value": value,
+            "occurred_at": datetime.now(UTC).isoformat(),
+        }
+
+    def say(self, *hints: Mapping[str, Any]) -> None:
+        """Let the CRM's webhook say this, and take it as far as it goes at once."""
+        ids = self.put([dict(one) for one in hints], connection="crm", kind="role_change")
+        for start in range(0, len(ids), 100):
+            self.process.pipeline.sync("role_change", ids[start : start + 100])
+
+    def change(self, email: str, role: str) -> None:
+        """Let a person change a role, and the CRM say so."""
+        self.edit(email, **{ROLE: role})
+        self.say(self.hint(email, value=role))
+
+    def settle(self) -> None:
+        """Let every settle time be over, and do everything that is due, until nothing is."""
+        for _ in range(30):
+            with self.engine.begin() as db:
+                db.exec_driver_sql(
+                    "UPDATE sync_state SET not_before = now() WHERE operation = 'contact.role' AND not_before > now()"
+                    " AND status <> 'in_step'"
+                )
+                db.exec_driver_sql(
+                    "UPDATE sync_state SET doubted_at = doubted_at - interval '1 hour',"
+                    " wanted_since = wanted_since - interval '1 hour' WHERE operation = 'contact.role'"
+                )
+                db.exec_driver_sql("UPDATE rings SET rung_at = NULL")
+            for look in self.process.looks.values():
+                looked = look.run()
+                for row_id, kind in looked.goes_on:
+                    self.process.pipeline.sync(kind, [row_id])
+            for drain in self.process.drains.values():
+                drain.flush()
+            for flusher in self.process.flushers.values():
+                flusher.flush()
+            if not rows(self.engine, OPEN):
+                return
+        raise AssertionError(rows(self.engine, OPEN))
+
+    def assigned(self) -> dict[str, set[str]]:
+        """Return the pathways that each person is assigned now, by what they were hired as."""
+        found: dict[str, set[str]] = {}
+        names = {contact_id: email for email, contact_id in self.ids.items()}
+        for contact_id, pathway in rows(
+            self.engine,
+            "SELECT l.external_id, a.pathway FROM assignments a JOIN links l ON l.object_id = a.person_id"
+            " AND l.object_type = 'contact' WHERE a.status = 'live'",
+        ):
+            found.setdefault(names[contact_id], set()).add(pathway)
+        return found
+
+    def reads(self) -> int:
+        """Return how many contacts were read so far."""
+        return sum(one.get("records", 0) for one in self.crm.calls() if "read" in one["operation"])
+
+
+def found(
+    engine: Engine,
+    keyring: KeyRing,
+    keys: IndexKeys,
+    crm: HubSpotSandbox,
+    academy: Academy,
+    put: Put,
+    folder: Path,
+    database_url: str,
+    **options: Any,
+) -> Firm:
+    """Return an installation that knows nobody."""
+    config = {
+        "connections": {
+            "academy": {
+                "system": "standard",
+                "base_url": academy.url,
+                "credentials": {"token": {"env": "ACADEMY_TOKEN"}},
+                "webhook": {"secrets": [{"env": "TEST_SECRET"}]},
+                "options": {"create_users": True},
+            },
+            "crm": {
+                "system": "hubspot",
+                "base_url": crm.url,
+                "credentials": {"token": {"env": "TEST_TOKEN"}},
+                "options": {"role_property": ROLE, "timezone": "Europe/Berlin", **options},
+            },
+        },
+        "routes": [
+            {"from": "academy", "to": "crm", "flows": {"completion": "realtime", "progress": "realtime"}},
+            {"from": "crm", "to": "academy", "flows": {"role_change": "realtime"}},
+        ],
+    }
+    path = folder / "coursewire.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    process = Assembly(Settings(config=path, database_url=SecretStr(database_url), worker_concurrency=2))
+    made: dict[str, Callable[[], Any] | Any] = process.__dict__
+    made |= {"engine": engine, "ring": keyring, "keys": keys, "budgets": {"crm": plenty(), "academy": plenty()}}
+    process.inbound["crm"] = Telling()  # type: ignore[index]
+    return Firm(engine, process, crm, academy, put, folder)
