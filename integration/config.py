@@ -114,6 +114,9 @@ class Options(_Strict):
     root_account_uuid: str | None = None
     jwks_url: Annotated[str, AfterValidator(_callable)] | None = None
     unsigned_events: bool = False
+    # Moodle: the role that people are enrolled with, and the plugin that new ones log in by instead of a password.
+    role_id: Annotated[int, Field(ge=1)] = 5
+    auth: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")] | None = None
 
 
 class ConnectionConfig(_Strict):

@@ -52,6 +52,7 @@ class Capabilities(NamedTuple):
 
     `rates` is the limit of each endpoint class until answers teach a better one; ANY_CALL must be among them where
     the system is called at all. `name_properties` of a contact make up a person's full name, in this order.
+    `media_types` are what its webhooks may be called, beside JSON.
     """
 
     receives_webhooks: bool = False
@@ -61,6 +62,7 @@ class Capabilities(NamedTuple):
     batch_size: int = 100
     rates: Mapping[str, Rate] = MappingProxyType({})
     name_properties: tuple[str, ...] = ()
+    media_types: tuple[str, ...] = ()
 
 
 class Received(NamedTuple):

@@ -7,6 +7,7 @@ lacks, deadlines for slow clients, `integration.webhook.protocol` and the app ad
 import uvicorn
 from starlette.types import ASGIApp
 
+from integration.connectors import registry
 from integration.enqueue import Publisher
 from integration.observability import books
 from integration.settings import Settings
@@ -22,8 +23,14 @@ from tasks.publish import publish
 
 def build(assembly: Assembly) -> Application:
     """Return the ASGI application of this process; nothing connects before the first request."""
+    connections = assembly.config.connections
     doors = {
-        name: Door(name, system, webhook.public_url if (webhook := assembly.config.connections[name].webhook) else None)
+        name: Door(
+            name,
+            system,
+            webhook.public_url if (webhook := connections[name].webhook) else None,
+            registry.system_of(connections[name]).capabilities.media_types,
+        )
         for name, system in assembly.inbound.items()
     }
     publisher = Publisher(lambda name, arguments: publish(celery_app, name, arguments))

@@ -46,7 +46,7 @@ class Call:
     """One request. `writes`: it may change something, so that a lost answer leaves its outcome unknown.
 
     `endpoint` is the class whose limit it counts against, as declared in the system's Capabilities. `form` is sent
-    instead of a JSON body where there is one.
+    instead of a JSON body where there is one. `may_be_null`: JSON's null is an answer.
     """
 
     operation: str
@@ -58,11 +58,12 @@ class Call:
     writes: bool = True
     endpoint: str = ANY_CALL
     form: Mapping[str, str] | None = field(default=None, repr=False)
+    may_be_null: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back. `body` is parsed JSON, None where there was none; header names are lower case.
+    """What came back. `body` is parsed JSON, None where there was none or a null; header names are lower case.
 
     `text` is the beginning of a body that is no JSON: some refusals are a sentence.
     """
@@ -72,6 +73,11 @@ class Reply:
     headers: Mapping[str, str] = field(repr=False)
     retry_after: float | None = None
     text: str = field(default="", repr=False)
+
+    @property
+    def is_null(self) -> bool:
+        """Whether the body is JSON's null."""
+        return self.text.strip() == "null"
 
     @property
     def ok(self) -> bool:
@@ -252,7 +258,8 @@ def _lost(call: Call, name: str) -> RetryLater:
 
 
 def _require_json(call: Call, reply: Reply) -> None:
-    if reply.ok and reply.body is None and reply.status != HTTPStatus.NO_CONTENT:
+    is_answer = reply.body is not None or (call.may_be_null and reply.is_null)
+    if reply.ok and not is_answer and reply.status != HTTPStatus.NO_CONTENT:
         kind = UnknownOutcome if call.writes else RetryLater
         raise kind(Reason.MALFORMED_ANSWER, f"{call.operation}: {reply.status} without JSON that we can read")
 

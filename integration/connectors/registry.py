@@ -7,7 +7,15 @@ from typing import NamedTuple
 from integration.config import ConnectionConfig
 from integration.connectors.client import CallRecord
 from integration.connectors.crm import hubspot, hubspot_activities, hubspot_limits, hubspot_setup, hubspot_webhooks
-from integration.connectors.lms import canvas, canvas_check, canvas_statuses, canvas_webhooks, standard
+from integration.connectors.lms import (
+    canvas,
+    canvas_check,
+    canvas_statuses,
+    canvas_webhooks,
+    moodle,
+    moodle_webhooks,
+    standard,
+)
 from integration.errors import ConfigError
 from integration.ports import (
     ANY_CALL,
@@ -74,6 +82,14 @@ TABLE: tuple[System, ...] = (
         doctor=lambda config, _: canvas_check.Check(config),
         limits=canvas_statuses.seen,
         enrollments=canvas.store,
+    ),
+    System(
+        "moodle",
+        "Moodle",
+        moodle.CAPABILITIES,
+        inbound=moodle_webhooks.inbound,
+        enrollments=lambda config, on_call, gate, _: moodle.store(config, on_call, gate),
+        doctor=lambda config, _: moodle.Checked(config),
     ),
 )
 SYSTEMS: dict[str, System] = {system.name: system for system in TABLE}

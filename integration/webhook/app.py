@@ -37,8 +37,6 @@ BODY_SECONDS = 10.0
 RETRY_AFTER = 5
 """Seconds a sender is asked to wait while the database is away."""
 
-_MEDIA_TYPES = ("application/json", "application/jwt", "text/plain")
-
 
 @dataclass(slots=True)
 class Endpoint:
@@ -76,7 +74,7 @@ class Endpoint:
         if door is None:
             raise Refused(404, Reason.UNKNOWN_CONNECTION, "no connection of this name takes webhooks")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        _check_media_type(headers)
+        _check_media_type(headers, door.media_types)
         raw = await self._body(receive)
         request_id = f"req_{secrets.token_hex(8)}"
         rows = rows_of(door, scope["method"], _address(scope, headers), headers, raw, self.ring, request_id)
@@ -204,13 +202,10 @@ def _address(scope: Scope, headers: Mapping[str, str]) -> str:
     return f"{scope['scheme']}://{headers.get('host', '')}{path}{query}"
 
 
-def _check_media_type(headers: Mapping[str, str]) -> None:
-    """Refuse what says it is neither JSON nor a JWT; a sender that says nothing is judged by its body.
-
-    Plain text may be a JWT: Canvas sends the whole event as one.
-    """
+def _check_media_type(headers: Mapping[str, str], also: tuple[str, ...]) -> None:
+    """Refuse what says it is no JSON, nor `also`; a sender that says nothing is judged by its body."""
     said = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if said and said not in _MEDIA_TYPES and not said.endswith("+json"):
+    if said and said != "application/json" and not said.endswith("+json") and said not in also:
         raise Refused(415, Reason.UNSUPPORTED_MEDIA_TYPE, "send application/json")
 
 

@@ -11,11 +11,16 @@ from integration.webhook.intake import Row
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where one connection's webhooks come in. `public_url` is what the sender signs, where it signs an address."""
+    """Where one connection's webhooks come in.
+
+    `public_url` is what the sender signs, where it signs an address; `media_types` what it may call its bodies, beside
+    JSON.
+    """
 
     connection: str
     system: Inbound
     public_url: str | None = None
+    media_types: tuple[str, ...] = ()
 
 
 def rows_of(

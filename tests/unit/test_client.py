@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -277,6 +277,18 @@ def test_success_without_json_is_malformed(body: bytes) -> None:
     error, _ = failure(answer("200 OK", body))
     assert isinstance(error, UnknownOutcome)
     assert error.reason is Reason.MALFORMED_ANSWER
+
+
+@pytest.mark.parametrize(("body", "is_malformed"), [(b"null", False), (b" null\n", False), (b"", True), (b"nul", True)])
+def test_a_null_is_an_answer_where_it_is_one(body: bytes, is_malformed: bool) -> None:
+    """Some systems say null where they have nothing to say; to all others it stays no answer."""
+    with server(answer("200 OK", body)) as url:
+        client = Client(url, limits=QUICK)
+        with pytest.raises(UnknownOutcome) if is_malformed else nullcontext():
+            assert client.call(replace(WRITE, may_be_null=True)).body is None
+        with pytest.raises(UnknownOutcome):
+            client.call(WRITE)
+        client.close()
 
 
 def test_cut_headers_are_a_malformed_answer() -> None:

@@ -53,7 +53,7 @@ def test_connectors_by_system() -> None:
 
 def test_unknown_system() -> None:
     """An unknown system is an error that names the known ones."""
-    with pytest.raises(ConfigError, match="known are: canvas, hubspot, standard"):
+    with pytest.raises(ConfigError, match="known are: canvas, hubspot, moodle, standard"):
         registry.inbound(ConnectionConfig(name="x", system="hubspott"))
 
 

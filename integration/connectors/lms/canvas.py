@@ -26,7 +26,12 @@ from integration.model.enrollments import (
 from integration.ports import Capabilities
 
 CAPABILITIES: Final = Capabilities(
-    receives_webhooks=True, enrolls=True, due_dates="access_window", batch_size=25, rates=RATES
+    receives_webhooks=True,
+    enrolls=True,
+    due_dates="access_window",
+    batch_size=25,
+    rates=RATES,
+    media_types=("application/jwt", "text/plain"),  # a signed event is nothing but a JWT
 )
 
 _V1: Final = "/api/v1"
