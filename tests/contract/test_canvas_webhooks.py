@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from integration.config import ConnectionConfig
 from integration.connectors.lms import canvas_keys
+from integration.connectors.lms.canvas import CAPABILITIES
 from integration.connectors.lms.canvas_keys import FLOOR_SECONDS, KEPT_SECONDS, Keys, KeySet, rsa_keys
 from integration.connectors.lms.canvas_values import home_of, local_id, moment_of
 from integration.connectors.lms.canvas_webhooks import Webhooks, findings, inbound
@@ -339,7 +340,7 @@ def answered(canvas: Webhooks, raw: bytes, query: bytes = b"", media_type: str |
 
     nothing: Any = None
     shelf: Any = Shelf()
-    door = Door("canvas", canvas)
+    door = Door("canvas", canvas, media_types=CAPABILITIES.media_types)
     endpoint = Endpoint({"canvas": door}, KeyRing({"k1": new_key()}), shelf, nothing, nothing)
     headers = [(b"host", b"sync.test")] + ([(b"content-type", media_type.encode())] if media_type else [])
     scope = {"type": "http", "method": "POST", "scheme": "https", "path": "/webhooks/canvas", "query_string": query}
