@@ -68,7 +68,7 @@ def test_from_a_bare_portal_to_a_check_without_a_fault(run: Run, bare: HubSpotSa
     assert "crm: created lms_user_id (string, unique values)." in done.stdout
     assert "certified_{key}" in done.stdout
     assert bare.properties().keys() >= NAMES
-    assert outcomes(engine) == ["begun", "created 8"]
+    assert outcomes(engine) == ["begun", "created 12"]
     assert all(actor.startswith("user:") for actor, _ in audited(engine))
     assert run("check").returncode == 0
 

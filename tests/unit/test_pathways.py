@@ -100,6 +100,18 @@ def test_a_rule_counts_from_its_first_to_its_last_day_in_the_zone() -> None:
     assert deserved([seen("AE")], rules, (), first, BERLIN)
 
 
+def test_of_two_causes_the_greater_priority_wins() -> None:
+    """Then the rule's name, then the connection's; the order in which they are looked at counts for nothing."""
+    low, high, same = (
+        RoleRule(name, ("AE",), "ae", priority=priority) for name, priority in (("a", 1), ("c", 2), ("b", 2))
+    )
+    contacts = [seen("AE", "other"), seen("AE", "crm")]
+    assert given_to(contacts, low, high) == {"ae": "rule:c"}
+    assert given_to(contacts, high, same, low) == {"ae": "rule:b"}
+    found = deserved(contacts, PathwayRules(PATHWAYS, (high,)), (), NOW, BERLIN)
+    assert found["ae"].connection == "crm"
+
+
 def test_overrides_win_over_rules() -> None:
     """Exempt takes away, add gives, deadline changes; the later one wins, and an unknown pathway is no pathway."""
     rule = RoleRule("ae", ("AE",), "ae", priority=3, onboarding_days=30, on_leave="remove", in_progress="same")
@@ -129,15 +141,15 @@ LISTS = st.lists(PATTERNS, max_size=3).map(tuple)
 DAYS = st.none() | st.integers(-2, 2).map(lambda days: date(2026, 11, 20) + timedelta(days=days))
 MOMENTS = st.integers(-3 * 48, 3 * 48).map(lambda halves: NOW + timedelta(minutes=30 * halves))
 CONNECTIONS = st.sampled_from(["crm", "other"])
-NAMES = st.sampled_from(["ae", "sdr", "csm", "gone"])
+NAMES = st.sampled_from(["ae", "ae", "ae", "sdr", "gone"])  # so that causes meet
 RULES = st.lists(
     st.builds(
         RoleRule,
         name=st.sampled_from("abcdef"),
-        roles=LISTS,
+        roles=st.just(("*",)) | LISTS,
         pathway=NAMES,
         connection=CONNECTIONS | st.just(""),
-        where=st.dictionaries(st.sampled_from(["segment", "size"]), LISTS, max_size=2),
+        where=st.just({}) | st.dictionaries(st.sampled_from(["segment", "size"]), LISTS, max_size=2),
         priority=st.integers(-1, 2),
         onboarding_days=st.none() | st.integers(0, 3),
         settle=st.integers(0, 90),
