@@ -29,7 +29,12 @@ WRONG = [
     ("a tag that runs code", "system: !!python/object/apply:os.getcwd []\n", 1, "this is not YAML"),
     ("nobody it is for", "contact:\n  lms_source: {property: a, type: string}\n", 1, "say whom these rules are for"),
     ("two it is for", "system: hubspot\nconnection: crm\n", 1, "say whom these rules are for"),
-    ("an unknown system", "system: hubspt\ncontact: {}\n", 1, "no system is called 'hubspt'; there are: hubspot"),
+    (
+        "an unknown system",
+        "system: hubspt\ncontact: {}\n",
+        1,
+        "no system is called 'hubspt'; there are: canvas, hubspot",
+    ),
     ("a system without contacts", "system: standard\ncontact: {}\n", 1, "holds no contacts"),
     ("an unknown connection", "connection: crm2\ncontact: {}\n", 1, "no connection is called 'crm2'"),
     ("a system that is a list", "system: [hubspot]\n", 1, "must be text"),
