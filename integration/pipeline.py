@@ -29,7 +29,7 @@ from integration.model.hints import ContactHint
 from integration.model.identity import NONE
 from integration.ports import Inbound
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import audit, courses, erasure, events, inbox, people, sync_state
+from integration.storage import audit, courses, enrollments, erasure, events, inbox, people, sync_state
 from integration.storage.base import AWAY, relax, single
 from integration.storage.courses import CourseSeen
 from integration.storage.events import Fact
@@ -211,6 +211,9 @@ class Pipeline:
         wants = [want for fact in facts for want in self._wants(fact)]
         wants += self._others(db, news, wants)
         due_at = sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
+        for lms in sorted(self.knows_users):
+            newly = {person_id for (connection, _), person_id in who.new_links.items() if connection == lms}
+            enrollments.wake(db, lms, newly)
         for person_id in sorted(who.email_conflicts):
             audit.append(db, actor="coursewire", action="email.change", outcome="parked", subject=("person", person_id))
         return self._outcomes(batch, owners, sightings, who.found, news), due_at, identity.opened_keys(who, self.keys)

@@ -2,24 +2,30 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from integration.delivery import policy
-from integration.storage import roles
+from integration.delivery.enrollments import Enroller
+from integration.storage import people, roles
 from mappings import overrides, store
 from scripts.sandbox.academy import TOKEN, Academy
 from scripts.sandbox.hubspot import HubSpotSandbox
+from tasks import periodic
 from tests.db.conftest import event
 from tests.db.firm import Firm, Ground, found, ground
 from tests.db.test_pipeline import inbox_states, rows
 
 __all__ = ["ground"]
+
+WATCHED = ("onboarding_pathway", "onboarding_status", "onboarding_due_date")
 
 RULES: dict[str, Any] = {
     "pathways": {
@@ -68,7 +74,9 @@ def test_a_role_enrols_somebody_whom_no_lms_knew(firm: Firm) -> None:
 
 def completed(firm: Firm, user: str, course: str, kind: str = "course.completed", **data: Any) -> None:
     """Let the LMS say that somebody has done something."""
-    ids = firm.put([event(kind, user=user, email=None, course=course, **data)])
+    body = event(kind, user=user, email=None, course=course, **data)
+    body["timestamp"] = datetime.now(UTC).isoformat()
+    ids = firm.put([body])
     firm.process.pipeline.sync("completion", ids)
 
 
@@ -208,6 +216,58 @@ def test_an_override_wins_over_the_rules(firm: Firm, kind: Any) -> None:
     )
     if kind == "deadline":
         assert rows(firm.engine, "SELECT due_at FROM assignments WHERE status = 'live'") == [(due,)]
+
+
+def test_the_contact_says_how_far_somebody_is(firm: Firm) -> None:
+    """Assigned, begun, overdue at its minute, and completed late stays visible."""
+
+    def shown() -> dict[str, str]:
+        found = firm.crm.contact("ada@example.com")
+        assert found is not None
+        return {name: found["properties"].get(name) or "" for name in WATCHED}
+
+    firm.hire(["ada@example.com"])
+    firm.change("ada@example.com", "SDR")
+    firm.settle()
+    [(due,)] = rows(firm.engine, "SELECT due_at FROM assignments")
+    day = due.astimezone(ZoneInfo("Europe/Berlin")).date().isoformat()
+    assert shown() == {"onboarding_pathway": "SDR", "onboarding_status": "assigned", "onboarding_due_date": day}
+    completed(firm, user_of(firm, "ada@example.com"), "a")
+    firm.settle()
+    assert shown()["onboarding_status"] == "in_progress"
+    with firm.engine.begin() as db:
+        db.exec_driver_sql("UPDATE assignments SET due_at = now() - interval '1 minute'")
+        db.exec_driver_sql("UPDATE people SET next_transition_at = now() - interval '1 minute'")
+        periodic._wake(db, people.due_transitions(db, limit=10))
+    firm.settle()
+    assert shown()["onboarding_status"] == "overdue"
+    completed(firm, user_of(firm, "ada@example.com"), "shared")
+    firm.settle()
+    assert shown()["onboarding_status"] == "completed_late"
+    assert rows(firm.engine, "SELECT next_transition_at FROM people") == [(None,)]
+
+
+def test_a_deadline_is_a_moment_at_which_somebody_is_looked_at(firm: Firm) -> None:
+    """The clock wakes whoever has an open deadline."""
+    firm.hire(["ada@example.com"])
+    firm.change("ada@example.com", "AE")
+    firm.settle()
+    assert rows(firm.engine, "SELECT p.next_transition_at = a.due_at FROM people p, assignments a") == [(True,)]
+
+
+def test_whoever_waits_for_a_user_goes_on_when_the_lms_names_one(firm: Firm) -> None:
+    """A first event of the learner is enough; nobody has to release anything (rule 10)."""
+    enroller = firm.process.drains["academy", "enrollment.write"]
+    assert isinstance(enroller, Enroller)
+    firm.process.__dict__["drains"]["academy", "enrollment.write"] = replace(enroller, may_create=False)
+    firm.hire(["ada@example.com"])
+    firm.change("ada@example.com", "AE")
+    firm.settle()
+    assert {row[0] for row in rows(firm.engine, "SELECT reason FROM enrollments")} == {"unknown_learner"}
+    firm.academy.add_users(["ada@example.com"])
+    firm.process.pipeline.sync("completion", firm.put([event(user="u-1", email="ada@example.com", course="c")]))
+    firm.settle()
+    assert firm.academy.enrolled() == {"ada@example.com": {"b", "shared"}}
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

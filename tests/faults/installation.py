@@ -223,6 +223,7 @@ def bury(engine: Engine, held: float = HELD) -> None:
     leases = (
         ("inbox", "status = 'claimed'", inbox.LEASE_SECONDS),
         ("sync_state", "status = 'sending'", sync_state.LEASE_SECONDS),
+        ("enrollments", "status = 'sending'", sync_state.LEASE_SECONDS),
         ("rings", "lease IS NOT NULL", rings.DRAIN_SECONDS),
     )
     with engine.begin() as db:
