@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from integration.delivery import policy
 from integration.delivery.enrollments import Enroller
+from integration.delivery.roles import RoleReader
+from integration.model.roles import READ_ROLE
 from integration.storage import people, roles
 from mappings import overrides, store
 from scripts.sandbox.academy import TOKEN, Academy
@@ -121,6 +123,48 @@ def test_the_hint_s_value_is_never_believed(firm: Firm) -> None:
     firm.say(firm.hint("ada@example.com", value="AE"))
     firm.settle()
     assert firm.assigned() == {"ada@example.com": {"sdr"}}
+
+
+def test_what_is_said_while_a_contact_is_read_is_read_again(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back to the role that was acted on last, in the very moment in which the other one is read: it is no echo."""
+    firm.hire(["ada@example.com"])
+    firm.change("ada@example.com", "SDR")
+    firm.settle()
+    reader = firm.process.drains["crm", READ_ROLE]
+    assert isinstance(reader, RoleReader)
+    read = reader.store.read
+
+    def reading(*asked: Any) -> Any:
+        found = read(*asked)
+        monkeypatch.undo()
+        firm.change("ada@example.com", "SDR")
+        return found
+
+    monkeypatch.setattr(reader.store, "read", reading)
+    monkeypatch.setenv("TEST_TOKEN", "t0ken")
+    firm.change("ada@example.com", "AE")
+    firm.settle()
+    assert firm.assigned() == {"ada@example.com": {"sdr"}}
+
+
+def test_each_rule_has_a_settle_time_of_its_own(firm: Firm) -> None:
+    """Read when the shortest is over; who must wait longer waits without another read."""
+    slow = {**RULES["roles"]["ae"], "settle": 3600}
+    firm.publish({**RULES, "roles": {"sdr": {**RULES["roles"]["sdr"], "settle": 0}, "ae": slow}})
+    firm.hire(["ada@example.com"])
+    firm.change("ada@example.com", "SDR")
+    firm.settle()
+    firm.change("ada@example.com", "AE")
+    firm.process.drains["crm", READ_ROLE].flush()
+    of_role = (
+        "SELECT status, reason, not_before > now() + interval '50 minutes' FROM sync_state WHERE operation = %(is)s"
+    )
+    assert rows(firm.engine, of_role, **{"is": READ_ROLE}) == [("waiting", "settling", True)]
+    assert firm.assigned() == {"ada@example.com": {"sdr"}}
+    before = firm.reads()
+    firm.settle()
+    assert firm.assigned() == {"ada@example.com": {"ae"}}
+    assert firm.reads() == before
 
 
 def test_on_leaving_each_rule_s_way_counts(firm: Firm) -> None:
