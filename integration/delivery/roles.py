@@ -39,7 +39,10 @@ The last argument says how many seconds ago something was heard of a person's ro
 
 @dataclass(slots=True)
 class Reading:
-    """What was read: values by row id; `gone` are rows whose contact is not there, `moved` ids that lead to others."""
+    """What was read: values by row id; `gone` are rows whose contact is not there, `moved` ids that lead to others.
+
+    `was_away`: our own database was, so nothing is known of any row.
+    """
 
     watch: Watch | None = None
     seen: dict[int, Fields] = field(default_factory=dict)
@@ -48,6 +51,7 @@ class Reading:
     failed: dict[int, Settled] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
     trouble: CoursewireError | None = None
+    was_away: bool = False
     calls: int = 0
     led_to: frozenset[tuple[str, str]] = frozenset()
 
@@ -81,8 +85,8 @@ class RoleReader(Drain[Claimed, Reading]):
             with single(self.engine) as db:
                 reading.watch = self.watching(db, self.connection)
             self._read(rows, reading, Lease(self.engine, turn.lease, [row.id for row in rows]))
-        except (*AWAY, RetryLater) as error:
-            reading.trouble = error if isinstance(error, CoursewireError) else None
+        except AWAY:
+            reading.was_away = True
         except BatchRejected as error:
             reading.failed = {row.id: _halved(row, len(rows), error) for row in rows}
         except CoursewireError as error:
@@ -156,7 +160,7 @@ class RoleReader(Drain[Claimed, Reading]):
     def _outcome(self, row: Claimed, done: Reading, decided: Decided | None) -> Settled:
         if row.id in done.failed:
             return done.failed[row.id]
-        if done.watch is None and done.trouble is None:
+        if done.watch is None and done.trouble is None and not done.was_away:
             # Nobody asks for roles of this connection any more.
             return Settled(row.id, "in_step", Reason.NOT_MAPPED, written=row.wanted)
         if row.id in done.gone:

@@ -44,10 +44,10 @@ _MOVE: tuple[LiteralString, ...] = (
     """,
 )
 
-# In the order in which `want` takes rows of sync_state.
+# In the order in which `want` takes rows of sync_state, those of contacts before those of their roles.
 _HELD = """
 SELECT connection, subject_id, remote_id, lane, CASE WHEN status = 'sending' THEN lease_until END AS busy_until
-FROM sync_state WHERE subject_id = ANY(%(ids)s::bigint[]) ORDER BY connection, subject_id FOR UPDATE
+FROM sync_state WHERE subject_id = ANY(%(ids)s::bigint[]) ORDER BY connection, subject_id, operation DESC FOR UPDATE
 """
 
 _END = """

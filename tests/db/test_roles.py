@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from integration.delivery import policy
 from integration.delivery.enrollments import Enroller
@@ -165,6 +167,28 @@ def test_each_rule_has_a_settle_time_of_its_own(firm: Firm) -> None:
     firm.settle()
     assert firm.assigned() == {"ada@example.com": {"ae"}}
     assert firm.reads() == before
+
+
+def test_a_database_that_is_away_while_a_role_is_read_forgets_no_role(firm: Firm) -> None:
+    """Nobody is settled by a moment in which nothing could be known."""
+    firm.hire(["ada@example.com"])
+    firm.change("ada@example.com", "SDR")
+    firm.settle()
+    firm.change("ada@example.com", "AE")
+    with firm.engine.begin() as db:
+        db.exec_driver_sql("UPDATE sync_state SET not_before = now()")
+    reader = firm.process.drains["crm", READ_ROLE]
+    assert isinstance(reader, RoleReader)
+    falls = [OperationalError("SELECT 1", {}, Exception("gone"))]
+
+    def falling(db: Connection, connection: str) -> Any:
+        if falls:
+            raise falls.pop()
+        return reader.watching(db, connection)
+
+    replace(reader, watching=falling).flush()
+    firm.settle()
+    assert firm.assigned() == {"ada@example.com": {"ae"}}
 
 
 def test_on_leaving_each_rule_s_way_counts(firm: Firm) -> None:
