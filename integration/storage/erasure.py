@@ -13,8 +13,8 @@ from integration.storage.statement import execute
 _ALL = "SELECT id FROM people WHERE id = ANY(%(ids)s::bigint[]) OR merged_into = ANY(%(ids)s::bigint[]) ORDER BY id"
 
 # What others have by mistake of them: a contact that was taken for theirs as well. Held before anything is removed, in
-# the order in which `want` takes rows of sync_state, and those of contacts before those of roles; whoever settles a call
-# now comes before us or finds nothing.
+# the order in which `want` takes rows of sync_state, those of contacts before those of roles; whoever settles a call now
+# comes before us or finds nothing.
 _HOLD = """
 SELECT FROM sync_state s
 WHERE s.subject_id = ANY(%(ids)s::bigint[]) OR (s.connection, s.remote_id) IN (

@@ -15,7 +15,7 @@ from integration.ports import WhatIsWanted
 from integration.security.seal import KeyRing
 from mappings import store
 from tasks.assembly import Assembly, settings
-from tasks.checks import limits, servers
+from tasks.checks import limits, routes, servers
 from tasks.checks.answers import Level, Line, begin
 from tasks.checks.wanted import wanted
 from tasks.saying import count, wrong_settings
@@ -57,11 +57,7 @@ def _configuration(process: Assembly) -> tuple[Config | None, list[Line]]:
             "ok", about, f"{path}: {count(len(config.connections), 'connection')}, {count(len(config.routes), 'route')}"
         )
     ]
-    for name, connection in config.connections.items():
-        able = registry.system_of(connection).capabilities
-        if able.receives_webhooks and not able.holds_contacts and not config.routes_from(name):
-            advice = "Add a route from it, or its events end as no_route."
-            found.append(Line("warning", about, f"no route leads from {name}", advice))
+    found += [Line("warning", about, what, advice) for what, advice in routes.gaps(config)]
     return config, found
 
 
