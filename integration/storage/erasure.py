@@ -13,7 +13,7 @@ from integration.storage.statement import execute
 _ALL = "SELECT id FROM people WHERE id = ANY(%(ids)s::bigint[]) OR merged_into = ANY(%(ids)s::bigint[]) ORDER BY id"
 
 # What others have by mistake of them: a contact that was taken for theirs as well. Held before anything is removed, in
-# the order in which `want` takes rows of sync_state, those of contacts before those of roles; whoever settles a call now
+# the order in which `want` takes rows of sync_state, those of contacts before those of roles; whoever settles a call
 # comes before us or finds nothing.
 _HOLD = """
 SELECT FROM sync_state s
