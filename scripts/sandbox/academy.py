@@ -64,6 +64,7 @@ class Academy:
     writes: list[tuple[str, str, str]] = field(default_factory=list)
     lose: int = 0
     refuse: int = 0
+    token: str = TOKEN
     url: str = ""
 
     def __enter__(self) -> Self:
@@ -113,7 +114,7 @@ class Academy:
 
     def _answering(self, path: str, name: str) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
-            if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            if request.headers.get("authorization") != f"Bearer {self.token}":
                 return JSONResponse({"error": "unauthorized"}, 401)
             body = await request.json() if request.method == "POST" else dict(request.query_params)
             with self._lock:
@@ -167,10 +168,12 @@ class Academy:
         self.writes.append((*place, one["state"]))
         there = self.enrollments.get(place)
         was = there.state if there else "removed"
+        if was == "removed" and one["state"] != "enrolled":
+            return {"trace": one["trace"], "id": None, "created": False}
         if there is None:
             there = self.enrollments[place] = Enrollment(f"e-{next(self._ids)}", one["state"])
         there.state, there.due_at = one["state"], one["due_at"]
-        created = one["state"] == "enrolled" and was != "enrolled"
+        created = one["state"] == "enrolled" and was == "removed"
         return {"trace": one["trace"], "id": there.id, "created": created}
 
     def _list_courses(self, body: dict[str, Any]) -> dict[str, Any]:

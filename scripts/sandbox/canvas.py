@@ -134,7 +134,7 @@ class _Face:
 
     async def user(self, request: Request) -> Response:
         kind, _, value = request.path_params["name"].rpartition("sis_user_id:")
-        if value == "self":
+        if request.path_params["name"] == "self":
             return JSONResponse({"id": 1, "name": "Coursewire"})
         wanted = bytes.fromhex(value).decode() if kind == "hex:" else value
         field_name = "sis_user_id" if "sis_user_id:" in request.path_params["name"] else "id"

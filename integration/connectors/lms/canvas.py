@@ -6,7 +6,7 @@ Deadlines are never passed on: what Canvas calls `end_at` ends a learner's acces
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from integration.config import ConnectionConfig
 from integration.connectors.client import Call, CallRecord, Limits, Reply
@@ -38,9 +38,6 @@ _V1: Final = "/api/v1"
 _LIVE: Final = ("active", "invited", "creation_pending")
 _ENDED: Final = ("completed", "inactive")
 _JUST_NOW: Final = timedelta(seconds=10)
-
-Command = TypeVar("Command", EnrollmentWrite, NewUser)
-Outcome = TypeVar("Outcome")
 
 
 def store(
@@ -97,10 +94,10 @@ class Canvas:
     def create_users(self, users: Sequence[NewUser]) -> dict[str, RemoteUser | Failed]:
         """Create users in `options.account_id` with their e-mail as login; nobody is sent a mail. Keyed by trace.
 
-        Where trouble comes in the middle, the answers so far are returned, as by `write`.
+        Trouble in the middle is raised: who was made before it is found by e-mail, and nobody else is given up.
         Source: Canvas docs, users API, "create a user".
         """
-        return _until_trouble(users, self._create)
+        return {user.trace: self._create(user) for user in users}
 
     def enrollments(self, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], RemoteEnrollment]:
         """Return the student enrolments that are there, by (user id, course id); one request a pair.
@@ -127,7 +124,15 @@ class Canvas:
         course. `created` is said only where Canvas made the enrolment in this very request.
         Source: Canvas docs, enrollments API.
         """
-        return _until_trouble(writes, self._write)
+        answers: dict[str, Enrolled | Failed] = {}
+        for one in writes:
+            try:
+                answers[one.trace] = self._write(one)
+            except CoursewireError:
+                if not answers:
+                    raise
+                break
+        return answers
 
     def courses(self) -> Iterator[ListedCourse]:
         """Return the account's courses, page by page; one that is not published or is over is not active.
@@ -233,19 +238,6 @@ class Canvas:
         if not isinstance(reply.body, list):
             raise RetryLater(Reason.MALFORMED_ANSWER, "canvas.enrollments: Canvas answered without a list")
         return [one for one in reply.body if isinstance(one, dict)], None
-
-
-def _until_trouble(commands: Sequence[Command], do: Callable[[Command], Outcome]) -> dict[str, Outcome]:
-    """Do one command after the other; trouble ends it, and is raised where nothing was done before."""
-    answers: dict[str, Outcome] = {}
-    for command in commands:
-        try:
-            answers[command.trace] = do(command)
-        except CoursewireError:
-            if not answers:
-                raise
-            break
-    return answers
 
 
 def _refused(reply: Reply) -> Failed:

@@ -70,15 +70,19 @@ class StandardRest:
         )
 
     def users(self, by: UserKey, values: Sequence[str]) -> dict[str, tuple[RemoteUser, ...]]:
-        """Return the users found by the value asked for. Source: docs/standard-rest.md."""
-        reply = self._call(
-            "users.search", "/users/search", {"by": by, "values": list(values)}, len(values), writes=False
-        )
-        asked = {value.lower(): value for value in values}
+        """Return the users found by the value asked for; a blank one is nobody's. Source: docs/standard-rest.md."""
+        asked: dict[str, list[str]] = {}
+        for value in dict.fromkeys(values):
+            if value.strip():
+                asked.setdefault(value.strip().lower(), []).append(value)
+        if not asked:
+            return {}
+        wanted = [one[0].strip() for one in asked.values()]
+        reply = self._call("users.search", "/users/search", {"by": by, "values": wanted}, len(wanted), writes=False)
         found: dict[str, tuple[RemoteUser, ...]] = {}
         for user in map(_user, _list(reply, "users", writes=False)):
             said = {"id": user.id, "email": user.email, "employee_id": user.employee_id}[by]
-            if (value := asked.get((said or "").lower())) is not None:
+            for value in asked.get((said or "").strip().lower(), ()):
                 found[value] = (*found.get(value, ()), user)
         return found
 
