@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 from integration.config import Config
 from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.roles import READ_ROLE
-from integration.security.seal import KeyRing
 from integration.storage import assignments, people, roles, story, sync_state
 from integration.storage.roles import Heard
 from integration.storage.sync_state import BACKFILL, Want
@@ -43,8 +42,8 @@ class Reconsideration:
         watches = {name: watch for name in self.config.connections if (watch := self.curriculum.watch(db, name))}
         if not watches:
             return Reconsidered(
-                missing="No connection's roles are read, so nothing follows from it yet. Set role_property under options: "
-                "of the CRM, and add the flow role_change to the route from it, in the connections file."
+                missing="No connection's roles are read, so nothing follows from it yet. Set role_property under "
+                "options: of the CRM, and add the flow role_change to the route from it, in the connections file."
             )
         rows = story.sync_rows(db, person_id)
         read = {
@@ -59,20 +58,19 @@ class Reconsideration:
         }
         if not read and not unread:
             return Reconsidered(
-                missing=f"No contact of theirs is known in {', '.join(sorted(watches))}, so nothing follows from it yet. "
-                "It does as soon as the CRM says something of the contact's role."
+                missing=f"No contact of theirs is known in {', '.join(sorted(watches))}, so nothing follows from it "
+                "yet. It does as soon as the CRM says something of the contact's role."
             )
         due = roles.again(db, [person_id]) if read else frozenset()
         roles.hear(db, [Heard(connection, person_id, name, 0.0) for connection, name in sorted(unread.items())])
         return Reconsidered(frozenset((connection, READ_ROLE) for connection in due | unread.keys()))
 
-    def of_pathways(self, db: Connection, ring: KeyRing, pathways: Collection[str]) -> tuple[int, Places]:
+    def of_pathways(self, db: Connection, pathways: Collection[str]) -> tuple[int, Places]:
         """Let everybody who has one of these pathways be decided and shown again, behind all live news.
 
         Return how many they are, and where somebody is due because of it.
         """
-        ids = assignments.holders(db, pathways)
-        people.load(db, ids, ring, lock=True)
+        ids = assignments.hold(db, pathways)
         people.bump(db, ids)
         stores = sync_state.holders(db, ids, WRITE_CONTACT)
         shown = sync_state.want(db, CONTACT, WRITE_CONTACT, [Want(crm, who, BACKFILL) for crm, who in stores])

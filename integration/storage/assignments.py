@@ -18,8 +18,10 @@ SELECT DISTINCT person_id, pathway FROM assignments
 WHERE person_id = ANY(%(ids)s::bigint[]) AND status = 'ended' ORDER BY person_id, pathway
 """
 
-_HOLDERS = """
-SELECT DISTINCT person_id FROM assignments WHERE pathway = ANY(%(pathways)s::text[]) AND status = 'live'
+_HOLD = """
+SELECT id FROM people
+WHERE id IN (SELECT person_id FROM assignments WHERE pathway = ANY(%(pathways)s::text[]) AND status = 'live')
+ORDER BY id FOR UPDATE
 """
 
 _STORY = """
@@ -92,9 +94,9 @@ def past(db: Connection, person_ids: Iterable[int]) -> dict[int, list[str]]:
     return found
 
 
-def holders(db: Connection, pathways: Iterable[str]) -> list[int]:
-    """Return who has one of these pathways now, in order."""
-    return sorted(row.person_id for row in execute(db, _HOLDERS, {"pathways": sorted(set(pathways))}).all())
+def hold(db: Connection, pathways: Iterable[str]) -> list[int]:
+    """Return who has one of these pathways now, and hold their rows."""
+    return [row.id for row in execute(db, _HOLD, {"pathways": sorted(set(pathways))}).all()]
 
 
 def told(db: Connection, person_id: int) -> list[Told]:

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 
 from integration.errors import Reason
 from mappings.overrides import Decision
+from tasks.commands.overrides import SAID
 from tasks.learning import Learning, RoleSeen
 from tasks.saying import say, say_table, shown
-
-SAID = {"add": "has", "exempt": "is exempt from", "deadline": "has another deadline for"}
-"""What an override does, by kind."""
 
 
 def say_learning(told: Learning) -> None:

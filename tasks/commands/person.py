@@ -149,7 +149,8 @@ def _timeline(told: Story) -> None:
 
 
 def _has_cause(told: Story) -> bool:
-    return any(part.why_not for part in (told, told.timeline, told.learning, *told.written))
+    own = told.why_not or told.timeline.why_not or told.learning.why_not
+    return bool(own) or any(held.why_not for held in told.written)
 
 
 def _why_not(told: Story) -> None:
