@@ -24,6 +24,10 @@ WHERE id IN (SELECT person_id FROM assignments WHERE pathway = ANY(%(pathways)s:
 ORDER BY id FOR UPDATE
 """
 
+_NUMBER = """
+SELECT count(DISTINCT person_id) FROM assignments WHERE pathway = ANY(%(pathways)s::text[]) AND status = 'live'
+"""
+
 _STORY = """
 SELECT pathway, cause, connection, rule_set, status, assigned_at, due_at, ended_at
 FROM assignments WHERE person_id = %(id)s ORDER BY status DESC, priority DESC, due_at, pathway, ended_at DESC
@@ -97,6 +101,11 @@ def past(db: Connection, person_ids: Iterable[int]) -> dict[int, list[str]]:
 def hold(db: Connection, pathways: Iterable[str]) -> list[int]:
     """Return who has one of these pathways now, and hold their rows."""
     return [row.id for row in execute(db, _HOLD, {"pathways": sorted(set(pathways))}).all()]
+
+
+def number(db: Connection, pathways: Iterable[str]) -> int:
+    """Return how many people have one of these pathways now."""
+    return int(execute(db, _NUMBER, {"pathways": sorted(set(pathways))}).scalar_one())
 
 
 def told(db: Connection, person_id: int) -> list[Told]:
