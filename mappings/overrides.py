@@ -24,11 +24,24 @@ INSERT INTO overrides (person_id, kind, pathway, due_at, until, actor, comment)
 VALUES (%(person_id)s, %(kind)s, %(pathway)s, %(due_at)s, %(until)s, %(actor)s, %(comment)s) RETURNING id
 """
 
-_END = "UPDATE overrides SET ended_at = now() WHERE id = %(id)s AND ended_at IS NULL RETURNING person_id"
+# The person is held first: whoever decides for them at this moment has read the override already.
+_END = """
+WITH held AS MATERIALIZED (
+    SELECT p.id FROM people p JOIN overrides o ON o.person_id = p.id WHERE o.id = %(id)s FOR UPDATE OF p
+)
+UPDATE overrides o SET ended_at = now() FROM held
+WHERE o.id = %(id)s AND o.person_id = held.id AND o.ended_at IS NULL AND (o.until IS NULL OR o.until > now())
+RETURNING o.person_id
+"""
 
 _OF = """
 SELECT id, kind, pathway, due_at, until, actor, comment, created_at, ended_at FROM overrides
 WHERE person_id = %(id)s ORDER BY id DESC
+"""
+
+_COUNTING = """
+SELECT person_id, id, kind, pathway, due_at, until, actor, comment, created_at, ended_at FROM overrides
+WHERE ended_at IS NULL AND (until IS NULL OR until > now()) ORDER BY id DESC LIMIT %(limit)s
 """
 
 _UNTIL_READABLE = 300.0
@@ -47,6 +60,10 @@ class Decision(NamedTuple):
     comment: str
     created_at: datetime
     ended_at: datetime | None
+
+    def counts_at(self, now: datetime) -> bool:
+        """Return whether it counts at a moment."""
+        return self.ended_at is None and (self.until is None or now < self.until)
 
 
 def live(db: Connection, person_ids: Iterable[int], now: datetime) -> dict[int, list[Override]]:
@@ -97,3 +114,8 @@ def end(db: Connection, override: int) -> int:
 def of(db: Connection, person_id: int) -> list[Decision]:
     """Return everything that was ever decided for a person, the latest first."""
     return [Decision(*row) for row in execute(db, _OF, {"id": person_id}).all()]
+
+
+def counting(db: Connection, *, limit: int) -> list[tuple[int, Decision]]:
+    """Return what counts now as (person, decision), the latest first, at most `limit` of them."""
+    return [(row.person_id, Decision(*row[1:])) for row in execute(db, _COUNTING, {"limit": limit}).all()]

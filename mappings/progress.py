@@ -55,6 +55,16 @@ class _Counted(NamedTuple):
     done_at: datetime | None
 
 
+def lineage(course: CourseRef, catalogue: Catalogue) -> Iterator[CourseRef]:
+    """Yield a course and what came in its place, one after the other, each once."""
+    seen: set[CourseRef] = set()
+    following: CourseRef | None = course
+    while following and following not in seen:
+        seen.add(following)
+        yield following
+        following = catalogue.get(following, CourseLife()).replaced_by
+
+
 def courses_of(pathway: Pathway, catalogue: Catalogue) -> tuple[CourseRef, ...]:
     """Return the courses that people on a pathway are enrolled in, each once, in the pathway's order.
 
@@ -62,6 +72,15 @@ def courses_of(pathway: Pathway, catalogue: Catalogue) -> tuple[CourseRef, ...]:
     """
     asked = [one.course for one in pathway.courses if one.required or pathway.enroll == "all"]
     return tuple(dict.fromkeys(today for course in asked if (today := _today(course, catalogue))))
+
+
+def done_in(pathway: Pathway, completed: Collection[CourseRef], catalogue: Catalogue) -> set[CourseRef]:
+    """Return the courses of `courses_of` that are asked of nobody who completed these: one of their line is enough."""
+    return {
+        today
+        for one in pathway.courses
+        if not {*lineage(one.course, catalogue)}.isdisjoint(completed) and (today := _today(one.course, catalogue))
+    }
 
 
 def progress(
@@ -86,7 +105,7 @@ def progress(
     done = [done_at for done_at in asked.values() if done_at]
     completed_at = max(done, default=assigned_at) if len(done) == len(asked) else None
     has_begun = any(one.done_at for one in counted) or any(
-        not {*_line(one.course, catalogue)}.isdisjoint(begun) for one in pathway.courses
+        not {*lineage(one.course, catalogue)}.isdisjoint(begun) for one in pathway.courses
     )
     stage = _stage(completed_at, due_at, now, has_begun=has_begun)
     return Progress(stage, buckets, _percent(asked), completed_at)
@@ -101,7 +120,7 @@ def _stage(completed_at: datetime | None, due_at: datetime | None, now: datetime
 
 
 def _counted(one: PathwayCourse, completed: Mapping[CourseRef, datetime], catalogue: Catalogue) -> _Counted:
-    line = list(_line(one.course, catalogue))
+    line = list(lineage(one.course, catalogue))
     today = _today(one.course, catalogue)
     done_at = min((completed[course] for course in line if course in completed), default=None)
     return _Counted(one.bucket, one.required, today or one.course, bool(today or done_at), done_at)
@@ -123,16 +142,8 @@ def _percent(asked: Mapping[CourseRef, datetime | None]) -> int:
     return 100 * sum(done_at is not None for done_at in asked.values()) // len(asked) if asked else 100
 
 
-def _line(course: CourseRef, catalogue: Catalogue) -> Iterator[CourseRef]:
-    """Yield a course and what came in its place, one after the other, each once."""
-    seen: set[CourseRef] = set()
-    following: CourseRef | None = course
-    while following and following not in seen:
-        seen.add(following)
-        yield following
-        following = catalogue.get(following, CourseLife()).replaced_by
-
-
 def _today(course: CourseRef, catalogue: Catalogue) -> CourseRef | None:
     """Return the first of a course and its successors that is taught, None where none is."""
-    return next((one for one in _line(course, catalogue) if catalogue.get(one, CourseLife()).status == "active"), None)
+    return next(
+        (one for one in lineage(course, catalogue) if catalogue.get(one, CourseLife()).status == "active"), None
+    )

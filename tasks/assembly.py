@@ -43,6 +43,7 @@ from mappings import store
 from tasks.embedded.folder import DataFolder
 from tasks.pathways import Curriculum
 from tasks.projection import Projector
+from tasks.reconsideration import Reconsideration
 
 NIGHT = time(2, 0)
 """When nightly flows are written, in the time zone of the connection they go to."""
@@ -306,6 +307,11 @@ class Assembly:
     def curriculum(self) -> Curriculum:
         """What roles lead to."""
         return Curriculum(self.config, self.ring)
+
+    @cached_property
+    def reconsideration(self) -> Reconsideration:
+        """How people's pathways are decided again."""
+        return Reconsideration(self.config, self.curriculum)
 
     def _next_night(self, connection: str) -> datetime:
         zone = ZoneInfo(self.config.connections[connection].options.timezone)

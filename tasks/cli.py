@@ -12,7 +12,7 @@ from integration.security.seal import new_key
 from integration.storage import audit
 from tasks import roles
 from tasks.assembly import Assembly, settings, this_process
-from tasks.commands import check, connections, dead, events, parked, person, rules, runs
+from tasks.commands import check, connections, courses, dead, events, overrides, parked, person, rules, runs
 from tasks.saying import sentences
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 app.add_typer(events.app, name="events")
 app.add_typer(person.app, name="person")
+app.add_typer(overrides.app, name="overrides")
+app.add_typer(courses.app, name="courses")
 app.add_typer(parked.app, name="parked")
 app.add_typer(dead.app, name="dead")
 app.add_typer(connections.app, name="connections")

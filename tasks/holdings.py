@@ -14,6 +14,7 @@ from integration.delivery.flush import CONTACT_KEY
 from integration.delivery.ownership import same_value
 from integration.errors import Reason
 from integration.model.contacts import WRITE_CONTACT, Projected, Target
+from integration.model.roles import READ_ROLE
 from integration.observability.reasons import about
 from integration.observability.whynot import Connected, FieldState, Line, Place, Refusal, WhyNot, moment, why_not
 from integration.security import redact
@@ -62,7 +63,8 @@ class Holdings:
 
         Raises ConfigError where no rules are published yet.
         """
-        found = story.sync_rows(self.db, person_id)
+        # A role is read and not written: `tasks.learning` tells of it.
+        found = [row for row in story.sync_rows(self.db, person_id) if row.operation != READ_ROLE]
         tries = story.tries(self.db, [row.id for row in found], limit=TRIES, version=version)
         states = {one.name: one for one in connections.overview(self.db)}
         left_out = story.left_out(self.db)

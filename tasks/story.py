@@ -20,8 +20,10 @@ from integration.storage import events, people, received, story
 from integration.storage.received import Count, Event
 from integration.storage.story import PersonRow
 from mappings import store
+from mappings.rules import RuleSet
 from tasks import timeline
 from tasks.holdings import Held, Holdings, Veil
+from tasks.learning import Learner, Learning
 from tasks.timeline import Timeline
 
 WAITING = 20
@@ -70,6 +72,7 @@ class Story:
     rule_set: int
     written: list[Held]
     timeline: Timeline
+    learning: Learning
     why_not: list[WhyNot]
 
 
@@ -92,7 +95,7 @@ class Teller:
         waiting = received.waiting_behind(self.db, self.park_keys(learners, person.profile.email), limit=WAITING)
         standings = events.standings(self.db, [row.id]).get(row.id, [])
         sources = {name for name, _ in learners} | {e.connection for e in known} | {s.connection for s in standings}
-        profile = person.profile
+        profile, rules = person.profile, self._rules()
         return Story(
             who=Who(
                 person=row.id,
@@ -126,9 +129,10 @@ class Teller:
                 )
                 for s in standings
             ],
-            rule_set=self._rule_set(),
+            rule_set=rules.id,
             written=_held(row, Holdings(self.db, self.config, self.ring).of(row.id, sources, veil)),
             timeline=timeline.of_person(self.db, self.config, row.id, veil, limit=limit),
+            learning=Learner(self.db, self.config, self.ring, rules, veil, reveal).tell(row.id, standings),
             why_not=_about(row, waiting, veil),
         )
 
@@ -137,9 +141,9 @@ class Teller:
         behind = [identity.link_key(link) for link in learners]
         return [*behind, *self.keys.candidates("park", email)] if email else behind
 
-    def _rule_set(self) -> int:
+    def _rules(self) -> RuleSet:
         try:
-            return store.active(self.db).id
+            return store.active(self.db)
         except LookupError as missing:
             raise ConfigError(str(missing)) from None
 

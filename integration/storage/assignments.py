@@ -18,6 +18,21 @@ SELECT DISTINCT person_id, pathway FROM assignments
 WHERE person_id = ANY(%(ids)s::bigint[]) AND status = 'ended' ORDER BY person_id, pathway
 """
 
+_HOLD = """
+SELECT id FROM people
+WHERE id IN (SELECT person_id FROM assignments WHERE pathway = ANY(%(pathways)s::text[]) AND status = 'live')
+ORDER BY id FOR UPDATE
+"""
+
+_NUMBER = """
+SELECT count(DISTINCT person_id) FROM assignments WHERE pathway = ANY(%(pathways)s::text[]) AND status = 'live'
+"""
+
+_STORY = """
+SELECT pathway, cause, connection, rule_set, status, assigned_at, due_at, ended_at
+FROM assignments WHERE person_id = %(id)s ORDER BY status DESC, priority DESC, due_at, pathway, ended_at DESC
+"""
+
 _PUT = """
 INSERT INTO assignments AS a (person_id, pathway, cause, connection, priority, on_leave, in_progress, due_at,
                               assigned_at, rule_set)
@@ -54,6 +69,19 @@ class Assigned(NamedTuple):
     assigned_at: datetime
 
 
+class Told(NamedTuple):
+    """One assignment as it was decided, live or ended; `rule_set` is the one that last decided it."""
+
+    pathway: str
+    cause: str
+    connection: str
+    rule_set: int
+    status: str
+    assigned_at: datetime
+    due_at: datetime | None
+    ended_at: datetime | None
+
+
 def live(db: Connection, person_ids: Iterable[int]) -> dict[int, list[Assigned]]:
     """Return what these people are assigned now, by person."""
     found: dict[int, list[Assigned]] = {}
@@ -68,6 +96,21 @@ def past(db: Connection, person_ids: Iterable[int]) -> dict[int, list[str]]:
     for row in execute(db, _PAST, {"ids": sorted(set(person_ids))}).all():
         found.setdefault(row.person_id, []).append(row.pathway)
     return found
+
+
+def hold(db: Connection, pathways: Iterable[str]) -> list[int]:
+    """Return who has one of these pathways now, and hold their rows."""
+    return [row.id for row in execute(db, _HOLD, {"pathways": sorted(set(pathways))}).all()]
+
+
+def number(db: Connection, pathways: Iterable[str]) -> int:
+    """Return how many people have one of these pathways now."""
+    return int(execute(db, _NUMBER, {"pathways": sorted(set(pathways))}).scalar_one())
+
+
+def told(db: Connection, person_id: int) -> list[Told]:
+    """Return everything that a person was ever assigned, what is live first, in the order of what a contact shows."""
+    return [Told(*row) for row in execute(db, _STORY, {"id": person_id}).all()]
 
 
 def put(db: Connection, assigned: Sequence[Assigned], *, rule_set: int) -> None:

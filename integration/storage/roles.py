@@ -51,7 +51,7 @@ WHERE s.id = t.id AND s.doubted_at = t.doubted_at
 
 # Something else than the contact has changed what somebody deserves: nothing has to be read for it.
 _AGAIN = """
-UPDATE sync_state s SET status = 'due', wanted_since = now(), not_before = now(), lane = %(live)s, attempts = 0
+UPDATE sync_state s SET status = 'due', wanted_since = now(), not_before = now(), lane = %(lane)s, attempts = 0
 WHERE id IN (SELECT id FROM sync_state
              WHERE subject_id = ANY(%(ids)s::bigint[]) AND object_type = %(object_type)s AND operation = %(operation)s
                AND status = 'in_step'
@@ -140,7 +140,7 @@ def left_by(db: Connection, loser: int, survivor: int) -> list[Heard]:
     return [Heard(*row) for row in execute(db, _HEIRS, values).all()]
 
 
-def again(db: Connection, person_ids: Iterable[int]) -> frozenset[str]:
+def again(db: Connection, person_ids: Iterable[int], *, lane: int = LIVE) -> frozenset[str]:
     """Let what these people deserve be decided once more, without a look; return the CRMs where somebody is due."""
-    values = {"ids": sorted(set(person_ids)), "object_type": CONTACT, "operation": READ_ROLE, "live": LIVE}
+    values = {"ids": sorted(set(person_ids)), "object_type": CONTACT, "operation": READ_ROLE, "lane": lane}
     return frozenset(row.connection for row in execute(db, _AGAIN, values).all())

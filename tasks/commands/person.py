@@ -10,6 +10,7 @@ from integration.storage import audit
 from tasks.actor import actor
 from tasks.assembly import this_process
 from tasks.commands import erase
+from tasks.commands.learning_shown import say_learning
 from tasks.commands.whom import Whom, find
 from tasks.holdings import Held
 from tasks.saying import count, quiet, say, say_json, say_table, sentences, shown
@@ -29,7 +30,7 @@ def show(
     limit: Annotated[int, typer.Option(help="Show at most this many of their events.", min=1, max=10_000)] = 20,
     *,
     reveal: Annotated[
-        bool, typer.Option("--reveal", help="Show e-mail and name in clear; who did is written to the audit log.")
+        bool, typer.Option("--reveal", help="Show e-mail, name and role in clear; who did is written to the audit log.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")] = False,
 ) -> None:
@@ -62,6 +63,7 @@ def _tell(told: Story) -> None:
     if not told.written:
         say("  No connection keeps contacts.")
     _timeline(told)
+    say_learning(told.learning)
     _why_not(told)
 
 
@@ -147,12 +149,13 @@ def _timeline(told: Story) -> None:
 
 
 def _has_cause(told: Story) -> bool:
-    return bool(told.why_not or told.timeline.why_not) or any(held.why_not for held in told.written)
+    own = told.why_not or told.timeline.why_not or told.learning.why_not
+    return bool(own) or any(held.why_not for held in told.written)
 
 
 def _why_not(told: Story) -> None:
     say("\nWhy not")
-    for cause in [*told.why_not, *told.timeline.why_not]:
+    for cause in [*told.why_not, *told.timeline.why_not, *told.learning.why_not]:
         say(f"  - {cause}")
     for held in told.written:
         different = {f.name for f in held.fields if f.differs}

@@ -122,7 +122,7 @@ class Firm:
 
     def reads(self) -> int:
         """Return how many contacts were read so far."""
-        return sum(one.get("records", 0) for one in self.crm.calls() if "read" in one["operation"])
+        return sum(one["inputs"] for one in self.crm.calls() if "read" in one["operation"])
 
 
 @dataclass(frozen=True)
