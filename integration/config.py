@@ -170,12 +170,26 @@ class Retention(_Strict):
     history_days: int = Field(90, ge=1)  # attempts, calls per minute, replays, runs
 
 
+class Guard(_Strict):
+    """What is not done to people before somebody has approved it."""
+
+    people: int = Field(100, ge=0)  # most that a publish enrols in a course or withdraws from one
+
+
+class Api(_Strict):
+    """What other systems may ask, and with which bearer tokens. Several = rotation with overlap."""
+
+    tokens: tuple[SecretRef, ...] = Field(min_length=1)
+
+
 class Config(_Strict):
     """The whole connections file."""
 
     connections: dict[Name, ConnectionConfig]
     routes: tuple[Route, ...] = ()
     retention: Retention = Retention()
+    guard: Guard = Guard()
+    api: Api | None = None
     rules: Path | None = None
 
     @model_validator(mode="before")

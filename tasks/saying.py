@@ -27,25 +27,31 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except (ConfigError, EmbeddedUnavailable, FolderInUse) as error:
-        raise _ended(str(error)) from None
+        raise stop(str(error)) from None
     except CoursewireError as error:
-        raise _ended(f"{error.detail or error} ({error.reason}).") from None
+        raise stop(f"{error.detail or error} ({error.reason}).") from None
     except ValidationError as error:
         if error.title != "Settings":
             raise
-        raise _ended("; ".join(wrong_settings(error))) from None
+        raise stop("; ".join(wrong_settings(error))) from None
     except (OperationalError, PoolTimeout):
-        raise _ended("the database does not answer. Run `coursewire check`.") from None
+        raise stop("the database does not answer. Run `coursewire check`.") from None
     except ProgrammingError as error:
         if _code(error) not in _UNDEFINED_TABLE:
             raise
-        raise _ended("the database has not the schema of this version. Run `coursewire migrate`.") from None
+        raise stop("the database has not the schema of this version. Run `coursewire migrate`.") from None
 
 
 def no(sentence: str) -> typer.Exit:
     """Say the negative answer to a question, and return what to raise: exit code 1."""
     typer.echo(f"coursewire: {plain(sentence)}", err=True)
     return typer.Exit(1)
+
+
+def stop(sentence: str) -> typer.Exit:
+    """Say why nothing was done, and return what to raise: exit code 2."""
+    typer.echo(f"coursewire: {plain(sentence)}", err=True)
+    return typer.Exit(2)
 
 
 def say(text: str = "") -> None:
@@ -128,11 +134,6 @@ def quiet() -> None:
 
     logs.configure("console", logging.ERROR)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no UTF-8
-
-
-def _ended(sentence: str) -> typer.Exit:
-    typer.echo(f"coursewire: {plain(sentence)}", err=True)
-    return typer.Exit(2)
 
 
 def _code(error: DBAPIError) -> str:

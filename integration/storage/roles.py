@@ -69,7 +69,7 @@ WHERE s.subject_id = %(loser)s AND s.object_type = %(object_type)s AND s.operati
 
 _KNOWN = """
 SELECT s.id, s.connection, s.subject_id, s.remote_values, s.doubted_at, s.status = 'in_step' AS is_settled,
-       extract(epoch FROM clock_timestamp() - s.doubted_at)::float8 AS age
+       extract(epoch FROM clock_timestamp() - s.doubted_at)::float8 AS age, s.remote_id IS NOT NULL AS is_there
 FROM sync_state s
 WHERE s.subject_id = ANY(%(ids)s::bigint[]) AND s.object_type = %(object_type)s AND s.operation = %(operation)s
 ORDER BY s.connection, s.subject_id
@@ -95,7 +95,10 @@ class Row(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What was read last of somebody's contact, still sealed; `age`: seconds since something was heard after it."""
+    """What was read last of somebody's contact, still sealed; `age`: seconds since something was heard after it.
+
+    `is_there`: as far as is known, there is a contact.
+    """
 
     id: int
     connection: str
@@ -104,6 +107,7 @@ class Known(NamedTuple):
     doubted_at: datetime | None
     is_settled: bool
     age: float | None
+    is_there: bool
 
 
 def hear(db: Connection, heard: Iterable[Heard]) -> list[Row]:

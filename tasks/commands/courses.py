@@ -17,9 +17,9 @@ from tasks.actor import actor
 from tasks.assembly import this_process
 from tasks.commands.options import AsJson, ByConnection, Yes
 from tasks.commands.ring import ring
-from tasks.pathways import lives
 from tasks.reconsideration import Places
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
+from tasks.verdict import lives
 
 app = typer.Typer(
     help="Show the courses that are known, and say which are over and what comes in their place.",

@@ -24,8 +24,9 @@ from tasks.commands.rehearsing import Replayed
 from tasks.commands.rules_shown import active, entry, numbered
 from tasks.effect import Effect, effects
 from tasks.identity_effect import IdentityEffect, identity_effects, tell_identity
+from tasks.pathway_effect import PathwayEffect, pathway_effect
 from tasks.portal import Judgement, judgements
-from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
+from tasks.saying import count, no, quiet, say, say_json, say_table, sentences, stop
 
 app = typer.Typer(
     help="Plan, publish and roll back the rules: which field goes where, and who owns it.",
@@ -53,6 +54,9 @@ Reveal = Annotated[
     bool, typer.Option("--reveal", help="Show the values of --replay's examples; whose is written to the audit log.")
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Do not ask the connected systems for their properties.")]
+Approve = Annotated[
+    bool, typer.Option("--approve", help="Enrol and withdraw more people than `guard:` of the connections file allows.")
+]
 Comment = Annotated[str, typer.Option("--comment", "-m", help="Say why, for the history.")]
 
 
@@ -69,6 +73,7 @@ class Planned(NamedTuple):
     identity: list[IdentityChange]
     matching: list[IdentityEffect]
     pathways: list[PathwayChange]
+    courses: PathwayEffect
     replayed: Replayed | None = None
 
     @property
@@ -102,6 +107,7 @@ def plan(
         listed = [_for_programs(one) for one in planned.changes]
         answer = {"against": planned.old.id, "changes": listed, "effects": planned.effects, "portals": said}
         answer |= {"identity": planned.identity, "identity_effects": planned.matching, "pathways": planned.pathways}
+        answer |= {"pathway_effects": planned.courses.for_programs()}
         say_json(answer | ({"replay": replayed} if replayed else {}))
     else:
         _tell(planned, said)
@@ -112,7 +118,14 @@ def plan(
 
 
 @app.command("publish")
-def publish(folder: Folder = None, *, comment: Comment = "", offline: Offline = False, yes: Yes = False) -> None:
+def publish(
+    folder: Folder = None,
+    *,
+    comment: Comment = "",
+    offline: Offline = False,
+    approve: Approve = False,
+    yes: Yes = False,
+) -> None:
     """Make these rules the ones that count; shows the plan, and asks. Whom they concern is written behind live news."""
     quiet()
     with sentences():
@@ -120,6 +133,8 @@ def publish(folder: Folder = None, *, comment: Comment = "", offline: Offline = 
         new = _load(process, folder)
         planned = _plan(process, lambda _: new)
         _tell(planned, list(judgements(process, new)) if planned.number and not offline else [])
+        if not approve:
+            _guard(process, planned, "publish", str(folder) if folder else "")
         _publish(process, planned, comment or count(planned.number, "change"), "Publish this?", yes=yes)
 
 
@@ -131,6 +146,7 @@ def rollback(
     ] = None,
     *,
     comment: Comment = "",
+    approve: Approve = False,
     yes: Yes = False,
 ) -> None:
     """Publish an earlier rule set again, as a new one; shows what that changes, and asks."""
@@ -140,6 +156,8 @@ def rollback(
         planned = _plan(process, lambda db: _earlier(db, number))
         _tell(planned)
         back_to = planned.new.id
+        if not approve:
+            _guard(process, planned, "rollback", str(back_to))
         _publish(process, planned, comment or f"back to rule set {back_to}", f"Go back to rule set {back_to}?", yes=yes)
 
 
@@ -188,15 +206,30 @@ def _plan(
     """Return what publishing the rules chosen would change, all of it as of one moment."""
     with process.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db, db.begin():
         old, new = active(db), choose(db)
+        fields, identity = diff(old, new), differences(old.identity, new.identity)
+        pathways = pathway_text.differences(old.pathways, new.pathways)
+        is_change = bool(fields or identity or pathways)
         return Planned(
             old,
             new,
-            diff(old, new),
+            fields,
             list(effects(db, process.config, process.ring, old, new)),
-            differences(old.identity, new.identity),
+            identity,
             list(identity_effects(db, process.config, process.ring, old, new)),
-            pathway_text.differences(old.pathways, new.pathways),
+            pathways,
+            pathway_effect(db, process.curriculum, old, new) if is_change else PathwayEffect(),
             rehearsing.replay(db, process, old, new, back, reveal=reveal) if back else None,
+        )
+
+
+def _guard(process: Assembly, planned: Planned, verb: str, what: str) -> None:
+    """End the command where a publish concerns more people than it may without approval."""
+    most = process.config.guard.people
+    if planned.courses.guarded() > most:
+        typed = " ".join(part for part in ("coursewire rules", verb, what, "--approve") if part)
+        raise stop(
+            f"nothing was published: it would {planned.courses.sentence()}. That is more than {most} "
+            f"(`guard: {{people: {most}}}` in the connections file). If it is meant: `{typed}`"
         )
 
 
@@ -224,6 +257,7 @@ def _tell(planned: Planned, said: Sequence[Judgement] = ()) -> None:
             say("")
         tell_identity(planned.identity, planned.matching)
         _tell_pathways(planned.pathways)
+        planned.courses.tell()
     else:
         say(f"Nothing changes: these are the rules of set {planned.old.id}.")
     for judgement in said:
