@@ -27,6 +27,7 @@ TROUBLES: Mapping[str, Trouble | str] = {
     "the connection is cut": Lost(after_work=False),
     "429": Said(429, headers={"retry-after": "7"}),
     "500": Said(500),
+    "500 after the work": Said(500, after_work=True),
     "502 of a proxy": Said(502, b"<html>Bad Gateway</html>", {"content-type": "text/html"}),
     "its own throttling": "throttled",
     "its own failure": "failing",

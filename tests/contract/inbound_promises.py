@@ -3,7 +3,9 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
+from itertools import product
 from typing import Any, ClassVar, NamedTuple, Self
 
 import orjson
@@ -172,6 +174,17 @@ class InboundPromises:
             # Names of unknown events are shown, and these bytes may hold one by chance.
             if error.reason is not Reason.UNKNOWN_TYPE:
                 assert_quiet(error)
+
+    def test_no_value_is_ever_quoted(self, sender: Sender, inbound: Inbound) -> None:
+        """Something personal in the place of each value in turn: the error names the field, and never holds it."""
+        email = f"{MARK}@example.com"
+        places = [(said, path) for said in sender.events() for path in _paths(said)]
+        for (said, path), personal in product(places, (email, [email], {email: email})):
+            broken = deepcopy(said)
+            _put(broken, path, personal)
+            with suppress(Refused):
+                for one in inbound.split({}, orjson.dumps(broken)):
+                    self._understood(inbound, one, name_shown=sender.kind_at in path)
 
     @_relaxed
     @given(data=st.data())

@@ -20,11 +20,12 @@ _NOT_PASSED_ON = ("connection", "transfer-encoding", "content-length", "keep-ali
 
 
 class Said(NamedTuple):
-    """An answer that is given instead of asking the system."""
+    """An answer that is given instead of the system's own; `after_work`: once that has done what it was asked for."""
 
     status: int
     body: bytes = b"{}"
     headers: Mapping[str, str] = {}
+    after_work: bool = False
 
 
 class Lost(NamedTuple):
@@ -103,14 +104,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         trouble = self.server.wire.due()
-        if isinstance(trouble, Said):
-            self._answer(trouble.status, [*trouble.headers.items()], trouble.body)
-        elif trouble is None:
-            self._answer(*self._asked(body))
-        else:
-            if trouble.after_work:
-                self._asked(body)
+        answer = self._asked(body) if trouble is None or trouble.after_work else None
+        if isinstance(trouble, Lost):
             self.connection.shutdown(socket.SHUT_RDWR)
+        elif isinstance(trouble, Said):
+            self._answer(trouble.status, [*trouble.headers.items()], trouble.body)
+        elif answer is not None:
+            self._answer(*answer)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815 - the base class looks for these names
 
