@@ -78,8 +78,8 @@ def parse(text: str) -> Name:
     if enrollment:
         return EnrollmentName(int(enrollment[1]))
     raise typer.BadParameter(
-        f"{text!r} names nothing; write event:17, person:45@crm with the connection behind it, "
-        "activity:9, or enrollment:7."
+        f"{text!r} names nothing; write event:17, or person:45@crm with the connection behind it, "
+        "or activity:9, or enrollment:7."
     )
 
 
