@@ -31,7 +31,7 @@ from mappings.pathways import (
     properties_read,
     settle_seconds,
 )
-from mappings.progress import Assignment, CourseLife, courses_of, done_in, progress
+from mappings.progress import Assignment, CourseLife, courses_of, progress
 from mappings.rules import RuleSet
 
 
@@ -147,19 +147,17 @@ class Curriculum:
         catalogue, begun = lives(db), events.begun(db, ids)
         wanted = []
         for who in ids:
-            completed = set(_completed(standings.get(who, ())))
-            done = set(completed)
+            completed = _completed(standings.get(who, ()))
             due: dict[CourseRef, datetime | None] = {}
             for one in live.get(who, ()):
                 pathway = rules.pathways.pathways.get(one.pathway)
-                done |= done_in(pathway, completed, catalogue) if pathway else set()
                 for course in courses_of(pathway, catalogue) if pathway else ():
                     due[course] = _sooner(due[course], one.due_at) if course in due else one.due_at
             known = {CourseRef(row.connection, row.course_id): row for row in there.get(who, ())}
             wanted += [
                 Wanted(who, course.connection, course.id, "enrolled", until)
                 for course, until in due.items()
-                if course not in done and self._may_enroll(course.connection)
+                if course not in completed and self._may_enroll(course.connection)
             ]
             for course, row in known.items():
                 if course not in due and course not in completed and row.desired == "enrolled":
