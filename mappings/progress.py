@@ -74,15 +74,6 @@ def courses_of(pathway: Pathway, catalogue: Catalogue) -> tuple[CourseRef, ...]:
     return tuple(dict.fromkeys(today for course in asked if (today := _today(course, catalogue))))
 
 
-def done_in(pathway: Pathway, completed: Collection[CourseRef], catalogue: Catalogue) -> set[CourseRef]:
-    """Return the courses of `courses_of` that are asked of nobody who completed these: one of their line is enough."""
-    return {
-        today
-        for one in pathway.courses
-        if not {*lineage(one.course, catalogue)}.isdisjoint(completed) and (today := _today(one.course, catalogue))
-    }
-
-
 def progress(
     pathway: Pathway,
     completed: Mapping[CourseRef, datetime],

@@ -23,6 +23,7 @@ from mappings.overrides import Decision
 from mappings.progress import Assignment
 from mappings.rules import RuleSet
 from tasks.holdings import Veil
+from tasks.names import EnrollmentName
 from tasks.pathways import learned
 
 
@@ -191,7 +192,9 @@ class Learner:
             if (held := self._held(connection, WRITE_ENROLLMENT)) is not None and same[0].status == "due":
                 yield held
             else:
-                yield _open(f"{', '.join(one.course for one in same)} in {connection}", same[0], self.now)
+                what = f"{', '.join(one.course for one in same)} in {connection}"
+                cause = _open(what, same[0], self.now)
+                yield WhyNot(cause.happened, about(cause.next, str(EnrollmentName(same[0].id))))
 
     def _held(self, name: str, operation: str) -> WhyNot | None:
         """Return what holds a whole connection back, None where nothing does."""

@@ -1,4 +1,4 @@
-"""What people call a piece of work: `event:17`, `activity:9`, or `person:45@crm` for what one system is to hold."""
+"""What people call a piece of work: `event:17`, `activity:9`, `enrollment:7`, or `person:45@crm` in one system."""
 
 import re
 from typing import NamedTuple
@@ -7,6 +7,7 @@ import typer
 
 _EVENT = re.compile(r"(?:event:)?(\d{1,18})", re.ASCII)
 _ACTIVITY = re.compile(r"activity:(\d{1,18})", re.ASCII)
+_ENROLLMENT = re.compile(r"enrollment:(\d{1,18})", re.ASCII)
 _PERSON = re.compile(r"person:#?(\d{1,18})@(.+)", re.ASCII)
 
 
@@ -41,11 +42,23 @@ class ActivityName(NamedTuple):
         return f"activity:{self.id}"
 
 
-Name = EventName | PersonName | ActivityName
+class EnrollmentName(NamedTuple):
+    """What a person is to be in one course, by its number."""
+
+    id: int
+
+    def __str__(self) -> str:
+        """Return it as people type it."""
+        return f"enrollment:{self.id}"
+
+
+Name = EventName | PersonName | ActivityName | EnrollmentName
 
 
 def name_of(kind: str, subject: int, connection: str) -> str:
-    """Return the name of a row of one kind, `event`, `person` or `activity`."""
+    """Return the name of a row of one kind, `event`, `person`, `activity` or `enrollment`."""
+    if kind == "enrollment":
+        return str(EnrollmentName(subject))
     if kind == "activity":
         return str(ActivityName(subject))
     return str(EventName(subject) if kind == "event" else PersonName(subject, connection))
@@ -61,8 +74,12 @@ def parse(text: str) -> Name:
     activity = _ACTIVITY.fullmatch(text.strip())
     if activity:
         return ActivityName(int(activity[1]))
+    enrollment = _ENROLLMENT.fullmatch(text.strip())
+    if enrollment:
+        return EnrollmentName(int(enrollment[1]))
     raise typer.BadParameter(
-        f"{text!r} names nothing; write event:17, or person:45@crm with the connection behind it, or activity:9."
+        f"{text!r} names nothing; write event:17, or person:45@crm with the connection behind it, "
+        "or activity:9, or enrollment:7."
     )
 
 

@@ -79,7 +79,7 @@ class Curriculum:
     def judge(self, rules: PathwayRules, connection: str, catalogue: Catalogue, now: datetime) -> Judge:
         """Return who judges people whose contacts are in this CRM, by these rules, at this moment."""
         zone = ZoneInfo(self.config.connections[connection].options.timezone)
-        return Judge(rules, catalogue, taught(rules, catalogue), now, zone, self.may_enroll)
+        return Judge(rules, taught(rules, catalogue), now, zone, self.may_enroll)
 
     def contacts(
         self, known: Iterable[Known], seen: Mapping[tuple[str, int], Fields] | None = None

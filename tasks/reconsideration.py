@@ -65,12 +65,16 @@ class Reconsideration:
         roles.hear(db, [Heard(connection, person_id, name, 0.0) for connection, name in sorted(unread.items())])
         return Reconsidered(frozenset((connection, READ_ROLE) for connection in due | unread.keys()))
 
-    def of_pathways(self, db: Connection, pathways: Collection[str]) -> tuple[int, Places]:
-        """Let everybody who has one of these pathways be decided and shown again, behind all live news.
+    def of_courses(
+        self, db: Connection, pathways: Collection[str], connection: str, courses: Collection[str]
+    ) -> tuple[int, Places]:
+        """Let everybody who has one of these pathways, or did these courses, be decided and shown again.
+
+        They go behind all live news.
 
         Return how many they are, and where somebody is due because of it.
         """
-        ids = assignments.hold(db, pathways)
+        ids = assignments.hold(db, pathways, connection, courses)
         people.bump(db, ids)
         stores = sync_state.holders(db, ids, WRITE_CONTACT)
         shown = sync_state.want(db, CONTACT, WRITE_CONTACT, [Want(crm, who, BACKFILL) for crm, who in stores])

@@ -18,7 +18,7 @@ from integration.storage.assignments import Assigned
 from integration.storage.enrollments import Wanted
 from integration.storage.events import Standing
 from mappings.pathways import ContactSeen, Deserved, Override, PathwayRules, deserved, due_at
-from mappings.progress import Catalogue, CourseLife, courses_of, done_in
+from mappings.progress import Catalogue, CourseLife, courses_of
 
 Courses = Mapping[str, Sequence[CourseRef]]
 """Pathway -> the courses that people on it are enrolled in today."""
@@ -68,12 +68,10 @@ class Stored(NamedTuple):
 class Judge:
     """Judges by the pathways of one rule set; `may_enroll` says whether a connection takes enrolments from here.
 
-    `courses` are those of the pathways as the `catalogue` has them today. `now` is when new assignments start, `zone`
-    where their days end.
+    `now` is when new assignments start, `zone` where their days end.
     """
 
     rules: PathwayRules
-    catalogue: Catalogue
     courses: Courses
     now: datetime
     zone: ZoneInfo
@@ -89,25 +87,17 @@ class Judge:
             for name, one in deserved(contacts, self.rules, overrides, self.now, self.zone).items()
         }
         ended = [one for name, one in live.items() if name not in becomes]
-        due, past = asked(becomes.values(), self.courses), self._done(becomes, done)
+        due = asked(becomes.values(), self.courses)
         wanted = [
             Wanted(who, course.connection, course.id, "enrolled", until)
             for course, until in due.items()
-            if course not in past and self.may_enroll(course.connection)
+            if course not in done and self.may_enroll(course.connection)
         ]
         for course, row in stored.enrolled.get(who, {}).items():
             if course not in due and course not in done and row.desired == "enrolled":
                 leave = self._leave(ended, course, has_begun=course in stored.begun.get(who, ()))
                 wanted += [Wanted(who, course.connection, course.id, leave)] if leave else []
         return Verdict([one for name, one in becomes.items() if live.get(name) != one], ended, due, wanted)
-
-    def _done(self, names: Iterable[str], completed: Collection[CourseRef]) -> set[CourseRef]:
-        """Return what is completed, and the courses of these pathways that it stands for."""
-        found = set(completed)
-        for name in names:
-            if (pathway := self.rules.pathways.get(name)) is not None:
-                found |= done_in(pathway, completed, self.catalogue)
-        return found
 
     def _leave(self, ended: Iterable[Assigned], course: CourseRef, *, has_begun: bool) -> EnrollmentState | None:
         """Return what becomes of an enrolment that only ended assignments wanted; the gentlest way counts (rule 15)."""

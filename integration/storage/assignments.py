@@ -20,7 +20,10 @@ WHERE person_id = ANY(%(ids)s::bigint[]) AND status = 'ended' ORDER BY person_id
 
 _HOLD = """
 SELECT id FROM people
-WHERE id IN (SELECT person_id FROM assignments WHERE pathway = ANY(%(pathways)s::text[]) AND status = 'live')
+WHERE merged_into IS NULL AND erased_at IS NULL
+  AND (id IN (SELECT person_id FROM assignments WHERE pathway = ANY(%(pathways)s::text[]) AND status = 'live')
+       OR id IN (SELECT person_id FROM events WHERE subject_type = 'course' AND connection = %(connection)s
+                 AND subject_id = ANY(%(courses)s::text[])))
 ORDER BY id FOR UPDATE
 """
 
@@ -98,9 +101,10 @@ def past(db: Connection, person_ids: Iterable[int]) -> dict[int, list[str]]:
     return found
 
 
-def hold(db: Connection, pathways: Iterable[str]) -> list[int]:
-    """Return who has one of these pathways now, and hold their rows."""
-    return [row.id for row in execute(db, _HOLD, {"pathways": sorted(set(pathways))}).all()]
+def hold(db: Connection, pathways: Iterable[str], connection: str, courses: Iterable[str]) -> list[int]:
+    """Return who has one of these pathways now, or any fact about these courses of an LMS, and hold their rows."""
+    values = {"pathways": sorted(set(pathways)), "connection": connection, "courses": sorted(set(courses))}
+    return [row.id for row in execute(db, _HOLD, values).all()]
 
 
 def number(db: Connection, pathways: Iterable[str]) -> int:

@@ -1,7 +1,8 @@
 """Work that ended for good, or waits parked: why, how much of it, since when, and what was tried before.
 
-Of three kinds: an `event` is a row of the inbox, a `person` what one system is to hold of a person (sync_state), an
-`activity` a fact that one system is to show on its timeline (deliveries).
+Of four kinds: an `event` is a row of the inbox, a `person` what one system is to hold of a person (sync_state), an
+`activity` a fact that one system is to show on its timeline (deliveries), an `enrollment` what a person is to be in one
+course (enrollments).
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from sqlalchemy import Connection
 
 from integration.storage.statement import execute
 
-Kind = Literal["event", "person", "activity"]
-KINDS: tuple[Kind, ...] = ("event", "person", "activity")
+Kind = Literal["event", "person", "activity", "enrollment"]
+KINDS: tuple[Kind, ...] = ("event", "person", "activity", "enrollment")
 
 # The status stands in the text, so that the planner knows the partial index. `at` is when the row came to rest: a
 # person's last try says so; one whose workers died before they could note a try rests since the news that killed them.
@@ -37,6 +38,13 @@ _ROWS: dict[Kind, str] = {
             SELECT finished_at AS at FROM attempts
             WHERE subject_type = 'delivery' AND subject_id = d.id ORDER BY id DESC LIMIT 1) AS tried ON true
         WHERE d.status = '{status}'
+    """,
+    "enrollment": """
+        SELECT e.id, e.id AS subject, e.connection, e.reason, e.detail, greatest(e.wanted_since, tried.at) AS at
+        FROM enrollments e LEFT JOIN LATERAL (
+            SELECT finished_at AS at FROM attempts
+            WHERE subject_type = 'enrollment' AND subject_id = e.id ORDER BY id DESC LIMIT 1) AS tried ON true
+        WHERE e.status = '{status}'
     """,
 }
 
@@ -75,6 +83,13 @@ _ACTIVITIES = """
 SELECT 'activity' AS kind, r.connection, r.reason, r.detail, 1 AS events, d.created_at, r.at, r.subject
 FROM (SELECT * FROM ({rows}) AS one WHERE {chosen} ORDER BY at DESC, id LIMIT %(limit)s) AS r
 JOIN deliveries d ON d.id = r.id
+ORDER BY r.at DESC, r.id
+"""
+
+_ENROLLMENTS = """
+SELECT 'enrollment' AS kind, r.connection, r.reason, r.detail, 1 AS events, e.wanted_since, r.at, r.subject
+FROM (SELECT * FROM ({rows}) AS one WHERE {chosen} ORDER BY at DESC, id LIMIT %(limit)s) AS r
+JOIN enrollments e ON e.id = r.id
 ORDER BY r.at DESC, r.id
 """
 
@@ -129,7 +144,7 @@ class Chosen:
 
 
 class Cause(NamedTuple):
-    """Why `rows` of one kind rest: about so many subjects (mistakes, people, activities), of which `example` is one."""
+    """Why `rows` of one kind rest: about so many subjects (mistakes, people, ...), of which `example` is one."""
 
     kind: Kind
     connection: str
@@ -142,7 +157,7 @@ class Cause(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One mistake that so many `events` share, one person of whom so many wait, or one activity; `example` is one."""
+    """One mistake that so many `events` share, one person of whom so many wait, or one other; `example` is one."""
 
     kind: Kind
     connection: str
@@ -196,7 +211,7 @@ def causes(db: Connection, chosen: Chosen, kinds: Sequence[Kind] = KINDS) -> lis
 def items(db: Connection, chosen: Chosen, kinds: Sequence[Kind] = KINDS, *, limit: int) -> list[Item]:
     """Return at most `limit` lines of each kind: one per mistake for events, the newest one per person."""
     values = {**_values(chosen), "limit": limit}
-    queries = {"event": _MISTAKES, "person": _PEOPLE, "activity": _ACTIVITIES}
+    queries = {"event": _MISTAKES, "person": _PEOPLE, "activity": _ACTIVITIES, "enrollment": _ENROLLMENTS}
     return [Item(*row) for kind in kinds for row in execute(db, _query(queries[kind], chosen, kind), values)]
 
 

@@ -43,6 +43,11 @@ SELECT person_id, connection, course_id, desired, is_ours, state, status, reason
 FROM enrollments WHERE person_id = ANY(%(ids)s::bigint[]) ORDER BY person_id, connection, course_id
 """
 
+_BY_ID = """
+SELECT person_id, connection, course_id, desired, is_ours, state, status, reason, detail, due_at, not_before, id
+FROM enrollments WHERE id = %(id)s
+"""
+
 _CLAIM = """
 WITH first AS (
     SELECT id FROM enrollments
@@ -218,6 +223,12 @@ def of(db: Connection, person_ids: Iterable[int]) -> dict[int, list[Standing]]:
     for row in execute(db, _OF, {"ids": sorted(set(person_ids))}).all():
         found.setdefault(row.person_id, []).append(Standing(*row))
     return found
+
+
+def by_id(db: Connection, number: int) -> Standing | None:
+    """Return one enrolment, None where there is none of this number."""
+    row = execute(db, _BY_ID, {"id": number}).one_or_none()
+    return Standing(*row) if row else None
 
 
 def claim(

@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import Connection, Engine
 
 from integration.errors import Reason
+from integration.model.enrollments import ENROLLMENT, WRITE_ENROLLMENT
 from integration.storage import audit, dead
 from integration.storage.dead import Chosen, Kind
 from integration.storage.deliveries import ARRIVING_SECONDS
@@ -84,6 +85,26 @@ UPDATE deliveries d SET status = 'pending', lane = %(backfill)s, attempts = 0, d
 FROM picked p WHERE d.id = p.id
 RETURNING d.id, d.connection, d.operation
 """
+
+# Held in the order in which `want` takes them; what may have arrived is not asked for before it surely has.
+_ENROLLMENTS = """
+WITH picked AS MATERIALIZED (
+    SELECT id, connection, reason FROM enrollments
+    WHERE id = ANY(%(ids)s::bigint[]) AND status = %(status)s ORDER BY person_id, connection, course_id FOR UPDATE
+), said AS (
+    INSERT INTO audit (actor, action, connection, subject_type, subject_id, fields, outcome, reference)
+    SELECT %(actor)s, %(action)s, connection, %(object_type)s, id, %(fields)s::text[], coalesce(reason, ''),
+           %(reference)s
+    FROM picked ORDER BY id
+)
+UPDATE enrollments e SET status = 'due', lane = %(backfill)s, attempts = 0, deaths = 0, failing_since = NULL,
+    not_before = greatest(now(), lost_at + %(arriving)s * interval '1 second'),
+    max_batch = CASE WHEN p.reason = %(crash_loop)s THEN 1 END
+FROM picked p WHERE e.id = p.id
+RETURNING e.id, e.connection, %(operation)s::text AS operation
+"""
+
+_OTHERS: dict[Kind, str] = {"person": _PEOPLE, "activity": _ACTIVITIES, "enrollment": _ENROLLMENTS}
 
 _START = """
 INSERT INTO replays (kind, filter, actor, total, up_to_id, updated_at)
@@ -191,8 +212,9 @@ def put_back(db: Connection, kind: Kind, ids: Sequence[int], by: By, *, status: 
     if kind == "event":
         events = sorted((row.id, row.kind, row.max_batch) for row in execute(db, _EVENTS, values))
         return PutBack(len(events), tuple(events))
-    sql = _PEOPLE if kind == "person" else _ACTIVITIES
-    rows = execute(db, sql, {**values, "backfill": BACKFILL, "arriving": ARRIVING_SECONDS}).fetchall()
+    named = {"object_type": ENROLLMENT, "operation": WRITE_ENROLLMENT}
+    more = {"backfill": BACKFILL, "arriving": ARRIVING_SECONDS, **named}
+    rows = execute(db, _OTHERS[kind], {**values, **more}).fetchall()
     return PutBack(len(rows), places=frozenset((row.connection, row.operation) for row in rows))
 
 

@@ -18,7 +18,7 @@ def say_causes(causes: Sequence[Cause]) -> None:
 
 
 def say_items(items: Sequence[Item]) -> None:
-    """Print one line per mistake that events share, one per person, and one per activity."""
+    """Print one line per mistake that events share, one per person, activity and enrolment."""
     mistakes = [i for i in items if i.kind == "event"]
     rows = [(i.events, i.connection, i.reason, _detail(i), i.oldest, i.newest, _example(i)) for i in mistakes]
     say_table(["events", "connection", "reason", "the mistake", "oldest (UTC)", "newest (UTC)", "for example"], rows)
@@ -32,6 +32,11 @@ def say_items(items: Sequence[Item]) -> None:
         say()
     shown = [(_example(i), i.connection, i.reason, _detail(i), i.newest, i.oldest) for i in activities]
     say_table(["activity", "connection", "reason", "detail", "since (UTC)", "planned (UTC)"], shown)
+    enrolments = [i for i in items if i.kind == "enrollment"]
+    if enrolments and len(enrolments) < len(items):
+        say()
+    waiting = [(_example(i), i.connection, i.reason, _detail(i), i.newest, i.oldest) for i in enrolments]
+    say_table(["enrolment", "connection", "reason", "detail", "since (UTC)", "wanted since (UTC)"], waiting)
 
 
 def say_next(causes: Sequence[Cause]) -> None:
@@ -49,6 +54,8 @@ def subjects(cause: Cause) -> str:
         return count(cause.subjects, "mistake")
     if cause.kind == "activity":
         return f"{cause.subjects} {'activity' if cause.subjects == 1 else 'activities'}"
+    if cause.kind == "enrollment":
+        return count(cause.subjects, "enrolment")
     return "1 person" if cause.subjects == 1 else f"{cause.subjects} people"
 
 

@@ -14,7 +14,7 @@ from mappings import store
 from mappings.pathways import PathwayRules
 from mappings.progress import CourseLife, lineage
 from tasks.actor import actor
-from tasks.assembly import this_process
+from tasks.assembly import Assembly, this_process
 from tasks.commands.options import AsJson, ByConnection, Yes
 from tasks.commands.ring import ring
 from tasks.reconsideration import Places
@@ -101,7 +101,7 @@ def retire(
                 connection=old.connection,
                 subject=("course", row),
             )
-            done = process.reconsideration.of_pathways(db, _concerned(db, old))
+            done = _again(db, process, old)
         ring(places=done[1])
     _say_done(*done)
 
@@ -128,7 +128,7 @@ def restore(course: Course) -> None:
                 connection=old.connection,
                 subject=("course", row),
             )
-            done = process.reconsideration.of_pathways(db, _concerned(db, old))
+            done = _again(db, process, old)
         ring(places=done[1])
     say(f"{old} is taught again.")
     _say_done(*done)
@@ -181,6 +181,13 @@ def _concerned(db: Connection, course: CourseRef) -> set[str]:
     catalogue = lives(db)
     named: Mapping[CourseRef, set[str]] = _named(store.active(db).pathways)
     return {name for one, names in named.items() if course in lineage(one, catalogue) for name in names}
+
+
+def _again(db: Connection, process: Assembly, course: CourseRef) -> tuple[int, Places]:
+    """Let everybody be decided again who is asked for a course or did it, or one in whose place it came."""
+    catalogue = lives(db)
+    same = {course.id} | {one.id for one in catalogue if course in lineage(one, catalogue)}
+    return process.reconsideration.of_courses(db, _concerned(db, course), course.connection, same)
 
 
 def _for_programs(course: CourseRef, one: Listed | None, pathways: list[str]) -> dict[str, object]:

@@ -10,17 +10,9 @@ from tasks import payload, search
 from tasks.assembly import this_process
 from tasks.commands import dead_edit, dead_replay
 from tasks.commands.causes import cause_for_programs, item_for_programs, say_causes, say_items, say_next
-from tasks.commands.evidence import (
-    find_activity,
-    find_event,
-    find_person,
-    of_activity,
-    of_event,
-    of_person,
-    say_evidence,
-)
+from tasks.commands.evidence import find_event, of_event, resting, say_evidence
 from tasks.commands.options import ALWAYS, AsJson, ByConnection, ByKind, ByReason, back_to, kinds, time_span
-from tasks.names import ActivityName, EventName, PersonName, parse
+from tasks.names import ActivityName, EnrollmentName, EventName, PersonName, parse
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 from tasks.story import veiled
 
@@ -71,7 +63,9 @@ def show_list(
 
 @app.command("show")
 def show(
-    which: Annotated[str, typer.Argument(metavar="ID", help="What is dead: event:17, person:45@crm, or activity:9.")],
+    which: Annotated[
+        str, typer.Argument(metavar="ID", help="What is dead: event:17, person:45@crm, activity:9, or enrollment:7.")
+    ],
     *,
     reveal: Annotated[
         bool,
@@ -86,6 +80,8 @@ def show(
         raise typer.BadParameter(f"A person has no payload; see `coursewire person show {name.person} --reveal`.")
     if reveal and isinstance(name, ActivityName):
         raise typer.BadParameter("An activity has no payload of its own; its event has.")
+    if reveal and isinstance(name, EnrollmentName):
+        raise typer.BadParameter("An enrolment has no payload.")
     with sentences():
         process = this_process()
         opened = None
@@ -96,10 +92,8 @@ def show(
                 opened = payload.reveal(db, process.ring, event) if reveal else None
                 if reveal and opened is None:
                     raise no(f"The payload of {name} was purged.")
-            elif isinstance(name, ActivityName):
-                found = [of_activity(db, name, find_activity(db, name, "dead"))]
             else:
-                found = [of_person(db, name, row) for row in find_person(db, name, "dead")]
+                found = resting(db, name, "dead")
     if as_json:
         say_json({"dead": found} | (payload.as_json(opened) if opened else {}))
         return

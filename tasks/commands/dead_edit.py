@@ -18,7 +18,7 @@ from tasks.commands.options import Yes
 from tasks.commands.ring import ring_back
 from tasks.correction import CannotCorrect, Change
 from tasks.editor import edited
-from tasks.names import ActivityName, EventName, PersonName, parse
+from tasks.names import ActivityName, EnrollmentName, EventName, PersonName, parse
 from tasks.saying import no, quiet, say, say_table, sentences
 
 _KEPT_NAMES = 100
@@ -66,6 +66,8 @@ def edit(
         )
     if isinstance(name, ActivityName):
         raise typer.BadParameter("An activity is computed from its event, so there is nothing to edit.")
+    if isinstance(name, EnrollmentName):
+        raise typer.BadParameter("An enrolment is what the pathways want, so there is nothing to edit; correct those.")
     if settings and file:
         raise typer.BadParameter("Give either --set or --file.")
     with sentences():

@@ -13,7 +13,7 @@ from integration.storage.replays import By, PutBack, Replay, Turn
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands import replaying
-from tasks.commands.evidence import find_activity, find_event, find_person
+from tasks.commands.evidence import find_activity, find_enrollment, find_event, find_person
 from tasks.commands.options import (
     AsJson,
     ByConnection,
@@ -25,7 +25,7 @@ from tasks.commands.options import (
     time_span,
 )
 from tasks.commands.ring import ring_back
-from tasks.names import ActivityName, EventName, Name, PersonName, parse
+from tasks.names import ActivityName, EnrollmentName, EventName, Name, PersonName, parse
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 
 Which = Annotated[int, typer.Argument(metavar="REPLAY", help="The number of the replay, as `dead replays` prints it.")]
@@ -34,7 +34,7 @@ Which = Annotated[int, typer.Argument(metavar="REPLAY", help="The number of the 
 def replay(  # noqa: PLR0913 - each is an option of the command
     which: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]...", help="What to replay: event:17, person:45@crm, or activity:9."),
+        typer.Argument(metavar="[ID]...", help="What to replay: event:17, person:45@crm, activity:9, or enrollment:7."),
     ] = None,
     reason: ByReason = None,
     connection: ByConnection = None,
@@ -127,7 +127,12 @@ def _at_once(process: Assembly, names: Sequence[Name], *, yes: bool) -> None:
     say(f"Done. Put back: {done.number}.")
 
 
-_KINDS: dict[type[Name], Kind] = {EventName: "event", PersonName: "person", ActivityName: "activity"}
+_KINDS: dict[type[Name], Kind] = {
+    EventName: "event",
+    PersonName: "person",
+    ActivityName: "activity",
+    EnrollmentName: "enrollment",
+}
 
 
 def _rows(db: Connection, name: Name) -> list[int]:
@@ -135,6 +140,8 @@ def _rows(db: Connection, name: Name) -> list[int]:
         return [find_event(db, name, "dead").id]
     if isinstance(name, ActivityName):
         return [find_activity(db, name, "dead").id]
+    if isinstance(name, EnrollmentName):
+        return [find_enrollment(db, name, "dead").id]
     return [row.id for row in find_person(db, name, "dead")]
 
 

@@ -1,4 +1,4 @@
-"""Everything known of one event, person or activity that is dead or parked, without what is personal."""
+"""Everything known of one event, person, activity or enrolment that is dead or parked, without what is personal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,15 +7,17 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from integration.model.enrollments import ENROLLMENT
 from integration.observability.reasons import words
 from integration.security import redact
-from integration.storage import dead, deliveries, received, story
+from integration.storage import dead, deliveries, enrollments, received, story
 from integration.storage.dead import Action
 from integration.storage.deliveries import Told
+from integration.storage.enrollments import Standing
 from integration.storage.received import Event
 from integration.storage.story import SyncRow
 from tasks import payload
-from tasks.names import ActivityName, EventName, PersonName
+from tasks.names import ActivityName, EnrollmentName, EventName, PersonName
 from tasks.saying import no, say, say_table, shown
 
 _TRIES = 20
@@ -163,6 +165,51 @@ def of_activity(db: Connection, name: ActivityName, row: Told) -> Evidence:
         tries=[Tried(t.started_at, t.outcome, t.reason, _veiled(t.detail)) for t in tries],
         actions=dead.actions(db, ("delivery", row.id), row.connection),
     )
+
+
+def find_enrollment(db: Connection, name: EnrollmentName, status: str) -> Standing:
+    """Return an enrolment that is in a status; ends the command with a sentence where it is not."""
+    found = enrollments.by_id(db, name.id)
+    if found is None:
+        raise no(f"There is no {name}. `coursewire person show EMAIL` lists a person's courses.")
+    if found.status != status:
+        now = found.status.replace("_", " ")
+        raise no(f"{name} is not {status}: it is {now}. See `coursewire person show {found.person_id}`.")
+    return found
+
+
+def of_enrollment(db: Connection, name: EnrollmentName, row: Standing) -> Evidence:
+    """Return what is known of an enrolment that rests."""
+    known, tries = words(row.reason), story.tries(db, [row.id], limit=_TRIES, subject_type=ENROLLMENT)[row.id]
+    return Evidence(
+        id=str(name),
+        connection=row.connection,
+        status=row.status,
+        reason=row.reason,
+        detail=_veiled(row.detail),
+        happened=known.happened if known else None,
+        next=known.next_for(str(name)) if known else None,
+        about={
+            "person": f"`coursewire person show {row.person_id}`",
+            "course": row.course_id,
+            "wanted": row.desired,
+            "there": row.state,
+            "by_us": row.is_ours,
+            "due": row.due_at,
+            "looked_at_again": row.not_before,
+        },
+        tries=[Tried(t.started_at, t.outcome, t.reason, _veiled(t.detail)) for t in tries],
+        actions=dead.actions(db, (ENROLLMENT, row.id), row.connection),
+    )
+
+
+def resting(db: Connection, name: PersonName | ActivityName | EnrollmentName, status: str) -> list[Evidence]:
+    """Return what is known of something else than an event; ends the command with a sentence where it does not rest."""
+    if isinstance(name, ActivityName):
+        return [of_activity(db, name, find_activity(db, name, status))]
+    if isinstance(name, EnrollmentName):
+        return [of_enrollment(db, name, find_enrollment(db, name, status))]
+    return [of_person(db, name, row) for row in find_person(db, name, status)]
 
 
 def say_evidence(evidence: Evidence) -> None:

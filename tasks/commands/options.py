@@ -40,7 +40,7 @@ def kind_of_work(value: str | None) -> str | None:
 ByConnection = Annotated[str | None, typer.Option(help="Take only what belongs to this connection.")]
 ByReason = Annotated[str | None, typer.Option(help="Take only what has this reason.", callback=reason_code)]
 ByKind = Annotated[
-    str | None, typer.Option(help="Take only one kind: event, person or activity.", callback=kind_of_work)
+    str | None, typer.Option(help="Take only one kind: event, person, activity or enrollment.", callback=kind_of_work)
 ]
 
 

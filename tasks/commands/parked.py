@@ -27,20 +27,11 @@ from tasks.assembly import Assembly, this_process
 from tasks.commands import replaying
 from tasks.commands.causes import cause_for_programs, say_causes
 from tasks.commands.choice import Choice
-from tasks.commands.evidence import (
-    Evidence,
-    find_activity,
-    find_event,
-    find_person,
-    of_activity,
-    of_event,
-    of_person,
-    say_evidence,
-)
+from tasks.commands.evidence import Evidence, find_event, of_event, resting, say_evidence
 from tasks.commands.options import ALWAYS, AsJson, ByConnection, ByKind, Yes, back_to, kinds, reason_code, time_span
 from tasks.commands.ring import ring, ring_back
 from tasks.identity_effect import tell_identity
-from tasks.names import ActivityName, EventName, PersonName, parse
+from tasks.names import ActivityName, EnrollmentName, EventName, PersonName, parse
 from tasks.precedent import Always, Precedent
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 
@@ -60,15 +51,17 @@ def show_list(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List what is parked, by reason: events whose learner is in doubt, and people some system cannot take."""
+    """List what is parked, by reason: events whose learner is in doubt, people and enrolments no system takes."""
     quiet()
     with sentences(), this_process().engine.begin() as db:
         learners = [one._replace(detail=_veiled(one.detail)) for one in parked.learners(db, limit=limit)]
         holders = [one._replace(detail=_veiled(one.detail)) for one in parked.people(db, limit=limit)]
         activities = dead.causes(db, Chosen("parked"), ["activity"])
+        enrolments = dead.causes(db, Chosen("parked"), ["enrollment"])
     if as_json:
-        shown_ones = [cause_for_programs(one) for one in activities]
-        say_json({"events": _groups(learners), "people": _groups(holders), "activities": shown_ones})
+        others = {"activities": activities, "enrollments": enrolments}
+        causes = {name: [cause_for_programs(one) for one in of_kind] for name, of_kind in others.items()}
+        say_json({"events": _groups(learners), "people": _groups(holders), **causes})
         return
     for (connection, reason, total), rows in _grouped(learners):
         _headline(f"{count(total, 'event')} from {connection}", reason)
@@ -79,15 +72,17 @@ def show_list(
         shown = [one for one in rows if isinstance(one, ParkedPerson)]
         waits = [(_name(one), one.since, one.not_before, one.detail) for one in shown]
         say_table(["person", "since (UTC)", "looked at again (UTC)", "evidence"], waits, indent=2)
-    if activities:
-        say_causes(activities)
-    if not learners and not holders and not activities:
+    if activities or enrolments:
+        say_causes([*activities, *enrolments])
+    if not learners and not holders and not activities and not enrolments:
         say("Nothing is parked.")
 
 
 @app.command("show")
 def show(
-    which: Annotated[str, typer.Argument(metavar="ID", help="What is parked: event:17, person:45@crm, or activity:9.")],
+    which: Annotated[
+        str, typer.Argument(metavar="ID", help="What is parked: event:17, person:45@crm, activity:9, or enrollment:7.")
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -97,12 +92,10 @@ def show(
     with sentences():
         process = this_process()
         with process.engine.begin() as db:
-            if isinstance(name, ActivityName):
-                found = [of_activity(db, name, find_activity(db, name, "parked"))]
-            elif isinstance(name, PersonName):
-                found = [of_person(db, name, row) for row in find_person(db, name, "parked")]
-            else:
+            if isinstance(name, EventName):
                 found = [_with_learner(db, process, name, of_event(db, find_event(db, name, "parked")))]
+            else:
+                found = resting(db, name, "parked")
     if as_json:
         say_json({"parked": found})
         return
@@ -112,7 +105,9 @@ def show(
 
 @app.command("resolve")
 def resolve(
-    which: Annotated[str, typer.Argument(metavar="ID", help="What is parked: event:17, person:45@crm, or activity:9.")],
+    which: Annotated[
+        str, typer.Argument(metavar="ID", help="What is parked: event:17, person:45@crm, activity:9, or enrollment:7.")
+    ],
     person: Annotated[
         int | None, typer.Option("--person", help="Say that the learner is the person of this number.", min=1)
     ] = None,
@@ -138,7 +133,7 @@ def resolve(
     quiet()
     name = parse(which)
     choice = Choice(person, new_person, release, ignore, always)
-    if isinstance(name, PersonName | ActivityName):
+    if isinstance(name, PersonName | ActivityName | EnrollmentName):
         if choice.number or always:
             raise typer.BadParameter("It can only be looked at again; leave the other options out.")
         _look_again(name, yes=yes)
@@ -197,16 +192,16 @@ def release_many(
         replaying.begin(this_process(), chosen, kinds(kind), rate=pace, detach=detach, yes=yes)
 
 
-def _look_again(name: PersonName | ActivityName, *, yes: bool) -> None:
+def _look_again(name: PersonName | ActivityName | EnrollmentName, *, yes: bool) -> None:
     with sentences():
         process = this_process()
-        if isinstance(name, ActivityName):
+        if not isinstance(name, PersonName):
             _try_again(process, name, yes=yes)
             return
         try:
             with process.engine.begin() as db:
-                for row in find_person(db, name, "parked"):
-                    say_evidence(of_person(db, name, row))
+                for evidence in resting(db, name, "parked"):
+                    say_evidence(evidence)
             if not yes:
                 typer.confirm("Look at this person again now?", abort=True)
             with process.engine.begin() as db:
@@ -217,16 +212,17 @@ def _look_again(name: PersonName | ActivityName, *, yes: bool) -> None:
     say(f"Done. What becomes of it: `coursewire person show {name.person}`.")
 
 
-def _try_again(process: Assembly, name: ActivityName, *, yes: bool) -> None:
+def _try_again(process: Assembly, name: ActivityName | EnrollmentName, *, yes: bool) -> None:
+    kind: dead.Kind = "activity" if isinstance(name, ActivityName) else "enrollment"
     with process.engine.begin() as db:
-        row = find_activity(db, name, "parked")
-        say_evidence(of_activity(db, name, row))
+        (evidence,) = resting(db, name, "parked")
+        say_evidence(evidence)
     if not yes:
         typer.confirm("Try it again now?", abort=True)
     with process.engine.begin() as db:
-        done = replays.put_back(db, "activity", [name.id], By(actor(), "parked.resolve"), status="parked")
+        done = replays.put_back(db, kind, [name.id], By(actor(), "parked.resolve"), status="parked")
     ring_back(done)
-    say(f"Done. What becomes of it: `coursewire person show {row.person_id}`.")
+    say(f"Done. What becomes of it: {evidence.about['person']}.")
 
 
 def _with_learner(db: Connection, process: Assembly, name: EventName, evidence: Evidence) -> Evidence:

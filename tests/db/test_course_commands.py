@@ -80,6 +80,14 @@ def test_everybody_s_contact_is_looked_at_again(firm: Firm, cli: Cli) -> None:
     assert "not retired" in cli("restore", "academy:law").output
 
 
+def test_who_did_it_without_a_pathway_is_shown_again(firm: Firm, cli: Cli) -> None:
+    """What they completed counts as the new course from now on, so their contact is looked at as well."""
+    firm.process.pipeline.sync("completion", firm.put([event(email=ADA, course="b")]))
+    firm.settle()
+    assert cli("retire", "academy:b", "--replaced-by", "academy:law", "--yes").exit_code == 0
+    assert rows(firm.engine, "SELECT operation FROM sync_state WHERE status = 'due'") == [("contact.upsert",)]
+
+
 def test_who_has_nothing_to_do_with_it_is_left_alone(firm: Firm, cli: Cli) -> None:
     """A course of another pathway makes nobody due."""
     make_ae(firm)

@@ -6,9 +6,11 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner, Result
 
 from integration.storage import story
+from mappings import overrides
 from mappings.pathways import midnight
 from tasks.cli import app
 from tasks.commands import overrides as commands
@@ -167,6 +169,17 @@ def test_a_role_whose_row_has_died_is_read_anew(firm: Firm, cli: Cli) -> None:
     cli("add", ADA, "--pathway", "ae", "--exempt", "--comment", "did it elsewhere")
     firm.settle()
     assert firm.assigned() == {}
+
+
+def test_an_end_waits_for_whoever_decides_at_this_moment(firm: Firm, cli: Cli) -> None:
+    """A decision under way has read the override already: only after it can the person be made due again."""
+    make_ae(firm)
+    cli("add", ADA, "--pathway", "ae", "--exempt", "--comment", "did it elsewhere")
+    with firm.engine.begin() as deciding, firm.engine.connect() as ending:
+        deciding.exec_driver_sql("SELECT id FROM people FOR UPDATE")
+        ending.exec_driver_sql("SET LOCAL lock_timeout = 200")
+        with pytest.raises(OperationalError):
+            overrides.end(ending, 1)
 
 
 def linked(firm: Firm) -> int:

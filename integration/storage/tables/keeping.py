@@ -41,7 +41,7 @@ class Replay(Base):
 
     __tablename__ = "replays"
     __table_args__ = (
-        one_of("kind", ("event", "person", "activity")),
+        one_of("kind", ("event", "person", "activity", "enrollment")),
         one_of("status", REPLAY_STATES),
         Index("ix_replays_open", "id", postgresql_where=text("status = 'active'")),
     )
