@@ -66,7 +66,7 @@ class PathwayQuestions:
         for token in self.tokens:
             try:
                 held = token.read().get_secret_value().encode()
-            except ConfigError as error:
+            except (ConfigError, UnicodeDecodeError) as error:
                 log.error("api.token_unreadable", error=str(error))  # noqa: TRY400 - the sentence says it all
                 continue
             is_known |= hmac.compare_digest(given, held)

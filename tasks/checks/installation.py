@@ -1,6 +1,6 @@
 """What this installation consists of, asked piece by piece: settings, configuration, keys, servers, connections."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from pydantic import ValidationError
@@ -62,6 +62,8 @@ def _configuration(process: Assembly) -> tuple[Config | None, list[Line]]:
         if able.receives_webhooks and not able.holds_contacts and not config.routes_from(name):
             advice = "Add a route from it, or its events end as no_route."
             found.append(Line("warning", about, f"no route leads from {name}", advice))
+    tokens = {f"api.tokens[{place}]": ref for place, ref in enumerate(config.api.tokens if config.api else ())}
+    found += [Line("failed", about, f"{place}: {why}") for place, why in _read(tokens).items() if why]
     return config, found
 
 
@@ -106,6 +108,11 @@ def _secrets(config: ConnectionConfig) -> dict[str, str]:
     named: dict[str, SecretRef] = {f"credentials.{name}": ref for name, ref in config.credentials.items()}
     if config.webhook:
         named |= {f"webhook.secrets[{place}]": ref for place, ref in enumerate(config.webhook.secrets)}
+    return _read(named)
+
+
+def _read(named: Mapping[str, SecretRef]) -> dict[str, str]:
+    """Return why each of these cannot be read ('' = it can)."""
     found = {}
     for place, ref in named.items():
         try:
