@@ -6,10 +6,13 @@ from urllib.parse import quote
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 from integration.config import Api, SecretRef
 from integration.webhook.app import Application, Endpoint, create_app
 from tasks import web
+from tasks.cli import app
+from tasks.commands import explaining
 from tests.db.firm import Firm, ground
 from tests.db.test_roles import RULES, firm, portal
 
@@ -134,6 +137,26 @@ def test_a_question_without_an_answer_is_a_problem(door: Application, query: str
     status, problem, _ = get(door, "AE", query)
     assert (status, problem["reason"]) == (400, "http_400")
     assert problem["detail"].startswith(said)
+
+
+def test_a_person_is_told_the_same_in_words(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rules explain --role` answers by the same reading of the rules."""
+    monkeypatch.setattr(explaining, "this_process", lambda: firm.process)
+    firm.publish(RULES)
+
+    def said(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["rules", "explain", *words])
+        return done.exit_code, " ".join(done.output.split())
+
+    code, told = said("--role", "AE", "--where", "company=Berlin")
+    assert code == 0
+    assert "ae (AE): due in 60 days, priority 0, because of rule:ae of crm" in told
+    assert "academy b demo required yes academy shared demo required yes" in told
+    assert "all (Everybody): without a deadline" in told
+    assert "deserves no pathway" in said("--role", "CSM", "--connection", "crm")[1]
+    assert said("--role", "CSM", "--connection", "academy")[0] == 2
+    assert said("--role", "CSM", "--where", "company")[0] == 2
+    assert said("firstname", "--role", "CSM")[0] == 2
 
 
 def test_without_tokens_there_is_no_such_place(firm: Firm) -> None:
