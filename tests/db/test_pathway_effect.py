@@ -201,6 +201,20 @@ def test_who_must_be_read_first_is_said_and_guarded(firm: Firm) -> None:
     assert firm.assigned() == {"ada@example.com": {"ae", "all"}, "bob@example.com": {"ae", "all"}}
 
 
+def test_who_has_completed_a_course_is_not_kept_in_it(firm: Firm) -> None:
+    """Their record stays whatever the rules say, so a plan has nothing to say of it."""
+    emails = ["ada@example.com", "bob@example.com"]
+    firm.hire(emails, company="Berlin")
+    firm.say(*(firm.hint(email, "company", "Berlin") for email in emails))
+    firm.settle()
+    completed(firm, user_of(firm, "ada@example.com"), "law")
+    firm.settle()
+    plan = planned(firm, {"pathways": {}, "roles": {}})
+    assert {(str(course), way): number for (course, way), number in plan.courses.items()} == {
+        ("academy:law", "kept"): 1
+    }
+
+
 def test_a_deleted_contact_is_no_part_of_a_plan(firm: Firm) -> None:
     """What the CRM does not have is not judged any more."""
     firm.hire(["ada@example.com"])
