@@ -71,7 +71,7 @@ def courses_of(pathway: Pathway, catalogue: Catalogue) -> tuple[CourseRef, ...]:
     A retired course is its successor, and one without a successor is left out.
     """
     asked = [one.course for one in pathway.courses if one.required or pathway.enroll == "all"]
-    return tuple(dict.fromkeys(today for course in asked if (today := _today(course, catalogue))))
+    return tuple(dict.fromkeys(today for course in asked if (today := taught_today(course, catalogue))))
 
 
 def progress(
@@ -112,7 +112,7 @@ def _stage(completed_at: datetime | None, due_at: datetime | None, now: datetime
 
 def _counted(one: PathwayCourse, completed: Mapping[CourseRef, datetime], catalogue: Catalogue) -> _Counted:
     line = list(lineage(one.course, catalogue))
-    today = _today(one.course, catalogue)
+    today = taught_today(one.course, catalogue)
     done_at = min((completed[course] for course in line if course in completed), default=None)
     return _Counted(one.bucket, one.required, today or one.course, bool(today or done_at), done_at)
 
@@ -133,7 +133,7 @@ def _percent(asked: Mapping[CourseRef, datetime | None]) -> int:
     return 100 * sum(done_at is not None for done_at in asked.values()) // len(asked) if asked else 100
 
 
-def _today(course: CourseRef, catalogue: Catalogue) -> CourseRef | None:
+def taught_today(course: CourseRef, catalogue: Catalogue) -> CourseRef | None:
     """Return the first of a course and its successors that is taught, None where none is."""
     return next(
         (one for one in lineage(course, catalogue) if catalogue.get(one, CourseLife()).status == "active"), None

@@ -85,15 +85,17 @@ def everything(settings: Settings, migrate: Callable[[Assembly], None]) -> int:
 
 
 def unreadable_secrets(config: Config) -> list[str]:
-    """Return a sentence for each secret that a connection names and that cannot be read now."""
-    sentences = []
+    """Return a sentence for each secret that the connections file names and that cannot be read now."""
+    named = [("api", token) for token in (config.api.tokens if config.api else ())]
     for connection in config.connections.values():
         webhook = connection.webhook.secrets if connection.webhook else ()
-        for secret in (*webhook, *connection.credentials.values()):
-            try:
-                secret.read()
-            except ConfigError as error:
-                sentences.append(f"{connection.name}: {error}")
+        named += [(connection.name, secret) for secret in (*webhook, *connection.credentials.values())]
+    sentences = []
+    for place, secret in named:
+        try:
+            secret.read()
+        except ConfigError as error:
+            sentences.append(f"{place}: {error}")
     return sentences
 
 

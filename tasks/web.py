@@ -4,6 +4,8 @@ uvicorn, because one process is one process: killed, it leaves no worker behind 
 lacks, deadlines for slow clients, `integration.webhook.protocol` and the app add.
 """
 
+from collections.abc import Mapping
+
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -11,14 +13,17 @@ from integration.connectors import registry
 from integration.enqueue import Publisher
 from integration.observability import books
 from integration.settings import Settings
+from integration.storage.base import snapshot
 from integration.webhook.app import Application, Endpoint, create_app
 from integration.webhook.intake import Intake
+from integration.webhook.pathways import PathwayQuestions
 from integration.webhook.protocol import BoundedProtocol
 from integration.webhook.receive import Door
 from tasks import memory
 from tasks.app import app as celery_app
 from tasks.assembly import Assembly
 from tasks.publish import publish
+from tasks.syllabus import Syllabus, syllabus
 
 
 def build(assembly: Assembly) -> Application:
@@ -35,7 +40,27 @@ def build(assembly: Assembly) -> Application:
     }
     publisher = Publisher(lambda name, arguments: publish(celery_app, name, arguments))
     intake = Intake(assembly.database_url, publisher.ring)
-    return create_app(Endpoint(doors, assembly.ring, intake, publisher, metrics=lambda: books.render(assembly.engine)))
+    return create_app(
+        Endpoint(
+            doors,
+            assembly.ring,
+            intake,
+            publisher,
+            metrics=lambda: books.render(assembly.engine),
+            pathways=questions(assembly),
+        )
+    )
+
+
+def questions(assembly: Assembly) -> PathwayQuestions | None:
+    """Return what answers other systems, None where the connections file names no token for them."""
+    api = assembly.config.api
+
+    def ask(role: str, connection: str | None, properties: Mapping[str, str]) -> Syllabus:
+        with snapshot(assembly.engine).begin() as db:
+            return syllabus(db, assembly.curriculum, role, connection, properties)
+
+    return PathwayQuestions(api.tokens, ask) if api else None
 
 
 def serve(assembly: Assembly) -> None:

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from http import HTTPStatus
 from time import perf_counter
 
 import orjson
@@ -23,7 +22,9 @@ from integration.enqueue import Publisher
 from integration.errors import Reason, Refused
 from integration.observability.metrics import ANSWER_SECONDS, ANSWERS
 from integration.security.seal import KeyRing
+from integration.webhook.answers import problem
 from integration.webhook.intake import Intake
+from integration.webhook.pathways import PathwayQuestions
 from integration.webhook.receive import Door, rows_of
 
 log = structlog.get_logger(__name__)
@@ -34,8 +35,6 @@ BODY_HEARD = 8 * BODY_LIMIT
 """Most bytes listened to: a sender cut off while it still sends sees a broken connection instead of its 413."""
 BODY_SECONDS = 10.0
 """How long a sender may take over its body."""
-RETRY_AFTER = 5
-"""Seconds a sender is asked to wait while the database is away."""
 
 
 @dataclass(slots=True)
@@ -47,6 +46,7 @@ class Endpoint:
     intake: Intake
     publisher: Publisher
     metrics: Callable[[], tuple[bytes, str]]
+    pathways: PathwayQuestions | None = None
     body_seconds: float = BODY_SECONDS
 
     async def webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -171,28 +171,13 @@ def create_app(endpoint: Endpoint) -> Application:
         Route("/readyz", endpoint.readyz),
         Route("/metrics", endpoint.show_metrics),
     ]
+    if endpoint.pathways:
+        routes.append(Route("/pathways/{role:path}", endpoint.pathways.answer))
     handlers = {HTTPException: _http_problem, Exception: _unexpected}
     return Application(
         endpoint,
         Starlette(routes=routes, exception_handlers=handlers, lifespan=endpoint.lifespan),  # type: ignore[arg-type]
     )
-
-
-def problem(status: int, reason: Reason | str, detail: str) -> Response:
-    """Return an RFC 9457 problem; one that ends a request early also ends its connection."""
-    body = {
-        "type": f"urn:coursewire:reason:{reason}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "reason": str(reason),
-    }
-    headers = {"retry-after": str(RETRY_AFTER)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["allow"] = "POST"
-    if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
-        headers["connection"] = "close"
-    return Response(orjson.dumps(body), status, headers, "application/problem+json")
 
 
 def _address(scope: Scope, headers: Mapping[str, str]) -> str:

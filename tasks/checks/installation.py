@@ -1,6 +1,6 @@
 """What this installation consists of, asked piece by piece: settings, configuration, keys, servers, connections."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from pydantic import ValidationError
@@ -58,6 +58,8 @@ def _configuration(process: Assembly) -> tuple[Config | None, list[Line]]:
         )
     ]
     found += [Line("warning", about, what, advice) for what, advice in routes.gaps(config)]
+    tokens = {f"api.tokens[{place}]": ref for place, ref in enumerate(config.api.tokens if config.api else ())}
+    found += [Line("failed", about, f"{place}: {why}") for place, why in _read(tokens).items() if why]
     return config, found
 
 
@@ -102,6 +104,11 @@ def _secrets(config: ConnectionConfig) -> dict[str, str]:
     named: dict[str, SecretRef] = {f"credentials.{name}": ref for name, ref in config.credentials.items()}
     if config.webhook:
         named |= {f"webhook.secrets[{place}]": ref for place, ref in enumerate(config.webhook.secrets)}
+    return _read(named)
+
+
+def _read(named: Mapping[str, SecretRef]) -> dict[str, str]:
+    """Return why each of these cannot be read ('' = it can)."""
     found = {}
     for place, ref in named.items():
         try:

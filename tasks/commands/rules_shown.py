@@ -14,6 +14,7 @@ from mappings.identity import said as said_of
 from mappings.identity import spoken
 from mappings.rules import RuleSet, Scope
 from tasks.assembly import this_process
+from tasks.commands import explaining
 from tasks.commands.options import AsJson
 from tasks.saying import no, quiet, say, say_json, say_table, sentences
 
@@ -72,10 +73,21 @@ def explain(
         typer.Argument(metavar="[FIELD]", help="A property, a field, or a connection (its identity); else all rules."),
     ] = None,
     *,
+    role: Annotated[str | None, typer.Option(help="Say instead what somebody with this role deserves.")] = None,
+    connection: Annotated[str | None, typer.Option(help="With --role: the CRM that says so; else every CRM.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="With --role: what else the contact says; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how a property is filled: from what, changed how, and who owns it."""
+    """Say how a property is filled: from what, changed how, and who owns it; or what a role deserves."""
     quiet()
+    if role is not None and name is None:
+        explaining.tell_role(role, connection, where or [], as_json=as_json)
+        return
+    if role is not None or connection is not None or where:
+        raise typer.BadParameter("--connection and --where go with --role, and --role without a FIELD.")
     with sentences(), this_process().engine.begin() as db:
         rules = active(db)
     found = [

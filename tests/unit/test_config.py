@@ -39,6 +39,15 @@ def test_a_file_as_documented_is_read(tmp_path: Path) -> None:
     assert config.routes[1].unknown_person == "hold"
 
 
+def test_the_guard_stands_unless_it_is_set_and_nobody_may_ask_unless_named(tmp_path: Path) -> None:
+    """100 people without approval, and no token that opens anything."""
+    assert (read(tmp_path, GOOD).guard.people, read(tmp_path, GOOD).api) == (100, None)
+    said = read(tmp_path, f"{GOOD}\nguard: {{people: 0}}\napi: {{tokens: [{{env: T}}, {{file: /t}}]}}\n")
+    assert (said.guard.people, len(said.api.tokens if said.api else ())) == (0, 2)
+    with pytest.raises(ConfigError, match="a secret is never written here"):
+        read(tmp_path, f"{GOOD}\napi: {{tokens: [literal]}}\n")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
