@@ -16,7 +16,7 @@ from integration.acquaintance import EMAIL, Stranger, acquaint
 from integration.delivery.belief import Belief
 from integration.delivery.look import Look, Looked
 from integration.errors import Reason
-from integration.model.contacts import RemoteContact
+from integration.model.contacts import CONTACT, RemoteContact
 from integration.model.hints import ContactHint
 from integration.model.people import normalise_email
 from integration.model.roles import Watch
@@ -52,6 +52,10 @@ class Lookup(Look):
         asked = {row_id: one for row_id, found in said.items() for one in found if isinstance(one, ContactHint)}
         with single(self.engine) as db:
             watch = self.watching(db, self.connection)
+            # An earlier batch may have made somebody known: what is said of them since goes the usual way, unread.
+            known = people.by_link(db, CONTACT, [(self.connection, hint.contact_id) for hint in asked.values()])
+        goes_on = {row_id for row_id, hint in asked.items() if (self.connection, hint.contact_id) in known}
+        asked = {row_id: hint for row_id, hint in asked.items() if row_id not in goes_on}
         names = self.store.capabilities.name_properties if watch else ()
         contacts: Mapping[str, RemoteContact] = {}
         if asked:
@@ -72,6 +76,7 @@ class Lookup(Look):
                     else Settled(row_id, "ignored", Reason.UNKNOWN_CONTACT, person_id=person_id)
                 )
             inbox.settle(db, lease, settled)
+            looked.goes_on += inbox.go_on(db, lease, goes_on)
             self.note(db, now, was_called=bool(asked))
         log.info("contacts.looked_up", connection=self.connection, rows=len(rows), due=len(woken))
         looked.is_due |= bool(woken)
@@ -88,5 +93,7 @@ class Lookup(Look):
         )
         rows = roles.hear(db, [Heard(self.connection, who, one, watch.settle) for one, who in met.items()])
         read = {who: Belief({name: told[one].get(name, "") for name in watch.properties}) for one, who in met.items()}
-        roles.saw(db, [(row, read[row.person_id].sealed(self.ring, row.id, watch.properties)) for row in rows])
+        roles.saw(
+            db, [(row, read[row.person_id].sealed(self.ring, row.id, watch.properties)) for row in rows if row.is_new]
+        )
         return met

@@ -39,7 +39,7 @@ ON CONFLICT (connection, object_type, operation, subject_id) DO UPDATE SET
                       ELSE least(excluded.not_before,
                                  greatest(now(), s.wanted_since + %(patience)s * (excluded.not_before - now()))) END,
     status = CASE WHEN s.status = 'sending' THEN s.status ELSE 'due' END
-RETURNING s.id, s.connection, s.subject_id, s.doubted_at
+RETURNING s.id, s.connection, s.subject_id, s.doubted_at, s.xmax = 0 AS is_new
 """
 
 # What was read before the row was there; whoever has heard something since leaves it in doubt.
@@ -92,6 +92,7 @@ class Row(NamedTuple):
     connection: str
     person_id: int
     doubted_at: datetime
+    is_new: bool
 
 
 class Known(NamedTuple):
