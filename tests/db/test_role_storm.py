@@ -35,7 +35,7 @@ def firm(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Firm]:
         for n, role in enumerate(ROLES)
     }
     roles = {
-        f"r{n}": {"role": role, "pathway": f"p{n}", "on_leave": "remove", "in_progress": "same", "settle": 20}
+        f"r{n}": {"role": role, "pathway": f"p{n}", "on_leave": "remove", "in_progress": "same", "settle": 600}
         for n, role in enumerate(ROLES)
     }
     with (
@@ -48,17 +48,17 @@ def firm(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Firm]:
 
 
 def test_the_lms_ends_with_the_last_role_s_courses_and_no_call_is_made_twice(firm: Firm) -> None:
-    """Duplicates, disorder and threads change nothing of that, and eight changes cost no eight reads."""
+    """Duplicates, disorder and threads change nothing of that, and a contact is read twice, on average."""
     names = [f"p{n}@example.com" for n in range(PEOPLE)]
-    firm.hire(names, jobtitle="Trainee")
-    firm.say(*[firm.hint(name, value="Trainee") for name in names[::2]])  # half of them are known before
+    firm.hire(names, jobtitle=ROLES[0])
+    firm.say(*[firm.hint(name, value=ROLES[0]) for name in names[::2]])  # half of them are known before
     firm.settle()
     before = firm.reads()
     last = storm(firm, names)
     firm.settle()
     assert firm.academy.enrolled() == {name: COURSES[role] for name, role in last.items()}
     assert firm.assigned() == {name: {f"p{ROLES.index(role)}"} for name, role in last.items()}
-    assert firm.reads() - before <= 3 * PEOPLE
+    assert firm.reads() - before <= 2 * PEOPLE
     states: dict[tuple[str, str], list[str]] = {}
     for user, course, state in firm.academy.writes:
         states.setdefault((user, course), []).append(state)
