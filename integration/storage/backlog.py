@@ -1,4 +1,4 @@
-"""What waits at each connection: events that came from it, people whose fields and activities are written to it."""
+"""What waits at each connection: events that came from it, people whose fields, activities and enrolments go to it."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -33,7 +33,14 @@ FROM (
            count(*) FILTER (WHERE status = 'pending' AND coalesce(not_before > now(), true)),
            count(*) FILTER (WHERE status = 'parked'), count(*) FILTER (WHERE status = 'dead'),
            min(created_at) FILTER (WHERE status = 'sending' OR status = 'pending' AND not_before <= now())
-    FROM deliveries WHERE status NOT IN ('delivered', 'cancelled') GROUP BY connection) AS work
+    FROM deliveries WHERE status NOT IN ('delivered', 'cancelled') GROUP BY connection
+    UNION ALL
+    SELECT connection,
+           count(*) FILTER (WHERE status = 'sending' OR status IN ('due', 'waiting') AND not_before <= now()),
+           count(*) FILTER (WHERE status IN ('due', 'waiting') AND coalesce(not_before > now(), true)),
+           count(*) FILTER (WHERE status = 'parked'), count(*) FILTER (WHERE status = 'dead'),
+           min(wanted_since) FILTER (WHERE status = 'sending' OR status IN ('due', 'waiting') AND not_before <= now())
+    FROM enrollments WHERE status <> 'in_step' GROUP BY connection) AS work
 GROUP BY connection
 """
 

@@ -13,6 +13,8 @@ from integration.delivery import forecast
 from integration.delivery.forecast import Forecast
 from integration.model.activities import WRITE_ACTIVITY
 from integration.model.contacts import WRITE_CONTACT
+from integration.model.enrollments import WRITE_ENROLLMENT
+from integration.model.roles import READ_ROLE
 from integration.observability.reasons import words
 from integration.storage import audit, backlog, breakers, connections, limits, quarantine, story
 from integration.storage.backlog import Backlog
@@ -121,7 +123,7 @@ def pause(
     with sentences():
         process = this_process()
         found = _one(process, name)
-        if not _is_called(process, name):
+        if not _operations(process, name):
             raise no(f"{name} is never called, so there is nothing to pause; what it sends is always accepted.")
         if not yes:
             how_long = f"for {period}" if period else "until somebody resumes it"
@@ -143,13 +145,13 @@ def resume(name: Name) -> None:
     quiet()
     with sentences():
         process = this_process()
-        _one(process, name)
+        before = _one(process, name).status
         with process.engine.begin() as db:
-            before = connections.resume(db, name)
+            was = connections.resume(db, name)
             hurried = quarantine.hurry(db, name)
             due = backlog.by_connection(db).get(name, Backlog()).due
-            _audit(db, "connection.resume", name, before or "unknown")
-        ring(places=[(name, WRITE_CONTACT)] if _is_called(process, name) else [])
+            _audit(db, "connection.resume", name, was or "unknown")
+        ring(places=[(name, operation) for operation in _operations(process, name)])
     say(f"{name} goes on; it was {before}. What is due there: {due}.")
     if hurried.fields:
         say(
@@ -204,9 +206,14 @@ def _status(row: Overview, tripped: Sequence[Breaker], now: datetime) -> str:
     return "resting" if row.paused_until and row.paused_until > now else "active"
 
 
-def _is_called(process: Assembly, name: str) -> bool:
+def _operations(process: Assembly, name: str) -> list[str]:
+    """Return what is done at a connection and may be due now; activities follow their contacts."""
     known = process.config.connections.get(name)
-    return known is not None and registry.system_of(known).capabilities.holds_contacts
+    if known is None:
+        return []
+    able = registry.system_of(known).capabilities
+    of_contacts = [WRITE_CONTACT, READ_ROLE] if able.holds_contacts else []
+    return of_contacts + ([WRITE_ENROLLMENT] if registry.enrolls(known) else [])
 
 
 def _forecast(db: Connection, process: Assembly, name: str, now: datetime) -> Forecast | None:

@@ -16,7 +16,7 @@ from integration.delivery import policy
 from integration.delivery.enrollments import Enroller
 from integration.model.people import LEARNER, Profile
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import connections, enrollments, people
+from integration.storage import backlog, connections, enrollments, people
 from integration.storage.base import single
 from integration.storage.enrollments import Wanted
 from integration.storage.people import Person
@@ -263,6 +263,19 @@ def test_what_changes_while_it_is_written_is_written_again(school: School) -> No
     school.academy._write = changing  # type: ignore[method-assign]
     school.work()
     assert school.academy.writes == [("u-1", "demo", "enrolled"), ("u-1", "demo", "removed")]
+
+
+def test_what_waits_is_backlog_of_the_lms(make: Make) -> None:
+    """Due, parked and done are told apart, as for all other work."""
+    school = make(may_create=False)
+    school.academy.add_users(["ada@example.com"])
+    ada, bob = school.person("ada@example.com"), school.person("bob@example.com")
+    school.want(Wanted(ada, "academy", "demo", "enrolled"), Wanted(bob, "academy", "demo", "enrolled"))
+    with school.engine.begin() as db:
+        assert backlog.by_connection(db)["academy"][:4] == (2, 0, 0, 0)
+    school.work()
+    with school.engine.begin() as db:
+        assert backlog.by_connection(db)["academy"][:4] == (0, 0, 1, 0)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
