@@ -127,7 +127,9 @@ class Hints:
                 heard.outcomes.append(Settled(one.row_id, "ignored", Reason.ERASED))
             elif believed is not None:
                 heard.outcomes.append(self._known(one, believed, news, doubted, heard))
-            elif news.concerns(one.connection, one.hint) or (one.connection in waited_for and _may_appear(one.hint)):
+            elif news.may_introduce(one.connection, one.hint) or (
+                one.connection in waited_for and _may_appear(one.hint)
+            ):
                 heard.look_up_at.add(one.connection)
                 heard.outcomes.append(Settled(one.row_id, "enriching", Reason.UNKNOWN_CONTACT))
             else:

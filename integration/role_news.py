@@ -45,6 +45,10 @@ class RoleNews:
             watch is not None and hint.type in _TELLING and (hint.property is None or hint.property in watch.properties)
         )
 
+    def may_introduce(self, connection: str, hint: ContactHint) -> bool:
+        """Say whether a contact that nobody knows may be somebody by the rules."""
+        return self.concerns(connection, hint) and self.watches[connection].is_asked
+
     def hear(self, connection: str, person_id: int, hint: ContactHint) -> bool:
         """Take in a hint about somebody known; False where it says what was read already."""
         place = (connection, person_id)

@@ -46,7 +46,8 @@ class Curriculum:
             return any(rule.meets(contact) for rule in rules.roles)
 
         properties = properties_read(rules, connection) | {role}
-        return Watch(role, properties, settle_seconds(rules, connection, None), means_something)
+        is_asked = any(rule.is_for(connection) for rule in rules.roles)
+        return Watch(role, properties, settle_seconds(rules, connection, None), means_something, is_asked)
 
     def decide(self, db: Connection, connection: str, seen: Mapping[int, Fields], ages: Mapping[int, float]) -> Decided:
         """Assign what the roles read deserve, and want the enrolments that follow; holds the people."""

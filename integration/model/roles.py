@@ -14,13 +14,14 @@ class Watch(NamedTuple):
     """What counts of a CRM's contacts: the property that holds the role, all properties that rules ask about.
 
     `settle`: seconds that these must have been left alone before they are read. `means_something` says whether there
-    are rules, of whatever day, for a contact with these properties.
+    are rules, of whatever day, for a contact with these properties, `is_asked` whether there are any at all.
     """
 
     role: str
     properties: frozenset[str]
     settle: float
     means_something: Callable[[Fields], bool]
+    is_asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)

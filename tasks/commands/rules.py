@@ -276,7 +276,8 @@ def _tell_changes(changes: list[Change], found: list[Effect]) -> None:
         for part in change.parts:
             say(f"    {part.part}: {part.was} -> {part.becomes}")
     for effect in found:
-        say(f"\n{effect.connection}: {effect.changed} of {count(effect.people, 'person', 'people')} change")
+        most = "at most " if effect.reads else ""  # what is there already is seen when they are read
+        say(f"\n{effect.connection}: {most}{effect.changed} of {count(effect.people, 'person', 'people')} change")
         rows = [(name, people) for name, people in sorted(effect.properties.items())]
         say_table(["property", "people"], rows, indent=2)
         for name, people in sorted(effect.dropped.items()):

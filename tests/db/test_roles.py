@@ -119,6 +119,16 @@ def test_an_echo_costs_no_read_and_a_b_a_is_not_swallowed(firm: Firm) -> None:
     assert firm.academy.enrolled() == {"ada@example.com": {"a", "shared"}}
 
 
+def test_without_rules_nobody_is_read_or_made_known(firm: Firm) -> None:
+    """A CRM that says much costs nothing where its roles lead to nothing."""
+    firm.publish({"pathways": {}})
+    firm.hire(["ada@example.com"])
+    firm.change("ada@example.com", "AE")
+    firm.settle()
+    assert inbox_states(firm.engine) == [("ignored", "unknown_contact")]
+    assert firm.reads() == 0
+
+
 def test_the_hint_s_value_is_never_believed(firm: Firm) -> None:
     """A forged or late value leads to a read, and the contact is the word."""
     firm.hire(["ada@example.com"], jobtitle="SDR")

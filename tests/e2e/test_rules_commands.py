@@ -67,7 +67,7 @@ def test_a_rule_is_planned_published_and_taken_back(
     planned = cli("rules", "plan", str(rules))
     assert planned.exit_code == 0, planned.output
     assert "+ system hubspot, contact.first_name: firstname from full_name" in planned.stdout
-    assert "crm: 1 of 1 person change" in planned.stdout
+    assert "crm: at most 1 of 1 person change" in planned.stdout
     assert "calls: 1 to write, 1 to read before" in planned.stdout
     assert rows(engine, "SELECT count(*) FROM rule_sets") == [(1,)]
     assert cli("rules", "publish", str(rules), typed="n\n").exit_code == 1
