@@ -84,6 +84,7 @@ def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: I
     sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
     roles.hear(db, of_roles)
     merges.go_on(db, survivor, rows)
+    roles.again(db, [survivor])  # what was decided for the other alone, by a person, counts for them now
     audit.append(
         db,
         actor="coursewire",

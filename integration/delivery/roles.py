@@ -151,11 +151,13 @@ class RoleReader(Drain[Claimed, Reading]):
         return set(done.led_to)
 
     def _decided(self, db: Connection, done: Reading, rows: Sequence[Claimed]) -> Decided | None:
-        seen = {row.person_id: done.seen[row.id] for row in rows if row.id in done.seen}
-        if not seen or done.trouble:
+        """Decide what can be; also of nobody, because whoever is settled was looked at by the published rules."""
+        if done.trouble or done.was_away:
             return None
-        ages = {one.person_id: one.age for one in roles.known(db, seen) if one.connection == self.connection}
-        return self.decide(db, self.connection, seen, {who: age for who, age in ages.items() if age is not None})
+        seen = {row.person_id: done.seen[row.id] for row in rows if row.id in done.seen}
+        heard = [one for one in roles.known(db, seen) if one.connection == self.connection] if seen else []
+        ages = {one.person_id: one.age for one in heard if one.age is not None}
+        return self.decide(db, self.connection, seen, ages)
 
     def _outcome(self, row: Claimed, done: Reading, decided: Decided | None) -> Settled:
         if row.id in done.failed:

@@ -74,10 +74,12 @@ UPDATE enrollments SET lease_until = now() + %(seconds)s * interval '1 second' F
 WHERE id = ANY(%(ids)s::bigint[]) AND lease = %(lease)s
 """
 
-# The lease alone is the fence (rule 3); what came in between keeps the row due (rule 1).
+# The lease alone is the fence (rule 3); what came in between keeps the row due (rule 1). Rows are held in the order in
+# which `want` takes them, or the two would wait for each other.
 _SETTLE = """
 WITH held AS MATERIALIZED (
-    SELECT id, wanted FROM enrollments WHERE id = ANY(%(id)s::bigint[]) AND lease = %(lease)s ORDER BY id FOR UPDATE
+    SELECT id, wanted FROM enrollments WHERE id = ANY(%(id)s::bigint[]) AND lease = %(lease)s
+    ORDER BY person_id, connection, course_id FOR UPDATE
 ), t AS (
     SELECT t.*, h.wanted > t.projected AND t.status IN ('in_step', 'parked', 'dead') AS is_stale
     FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(detail)s::text[], %(projected)s::bigint[],
@@ -132,7 +134,7 @@ UPDATE enrollments SET status = 'due', not_before = now(), wanted_since = now(),
 WHERE id IN (SELECT id FROM enrollments
              WHERE connection = %(connection)s AND person_id = ANY(%(ids)s::bigint[]) AND status = 'parked'
                AND reason = %(reason)s
-             ORDER BY id FOR UPDATE)
+             ORDER BY person_id, connection, course_id FOR UPDATE)
 """
 
 

@@ -275,6 +275,23 @@ def test_a_publish_reaches_everybody_without_a_read(firm: Firm) -> None:
     assert firm.reads() == before
 
 
+def test_a_contact_that_is_gone_does_not_keep_a_publish_from_ending(firm: Firm) -> None:
+    """Whoever cannot be read any more was looked at by the new rules as well, and keeps what they have."""
+    firm.hire(["ada@example.com"])
+    firm.change("ada@example.com", "SDR")
+    firm.settle()
+    firm.crm.archive(firm.ids["ada@example.com"])
+    firm.say({**firm.hint("ada@example.com"), "value": None})
+    firm.settle()
+    firm.publish(RULES)
+    for _ in range(4):
+        with firm.engine.begin() as db:
+            store.roll_out(db, limit=100)
+        firm.settle()
+    assert rows(firm.engine, "SELECT rolled_out_at IS NOT NULL FROM rule_sets WHERE status = 'published'") == [(True,)]
+    assert firm.assigned() == {"ada@example.com": {"sdr"}}
+
+
 @pytest.mark.parametrize("kind", ["add", "exempt", "deadline"])
 def test_an_override_wins_over_the_rules(firm: Firm, kind: Any) -> None:
     """Somebody decided otherwise for one person."""
