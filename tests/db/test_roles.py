@@ -275,6 +275,29 @@ def test_a_publish_reaches_everybody_without_a_read(firm: Firm) -> None:
     assert firm.reads() == before
 
 
+def test_two_contacts_that_become_one_have_the_one_role(firm: Firm) -> None:
+    """What the merged contact shows counts; what the other was assigned ends, and nobody is enrolled for two."""
+    firm.hire(["ada@example.com", "bob@example.com"])
+    firm.change("ada@example.com", "SDR")
+    firm.change("bob@example.com", "AE")
+    firm.settle()
+    before = [firm.ids["ada@example.com"], firm.ids["bob@example.com"]]
+    survivor = firm.crm.merge(*before)
+    firm.ids["one"] = survivor
+    merged = {"type": "contact.merged", "contact_id": survivor, "merged_ids": before}
+    firm.say({**merged, "occurred_at": datetime.now(UTC).isoformat()})
+    firm.settle()
+    of_living = (
+        "SELECT a.pathway FROM assignments a JOIN people p ON p.id = a.person_id"
+        " WHERE a.status = 'live' AND p.merged_into IS NULL"
+    )
+    found = firm.crm.contact("ada@example.com")
+    assert found is not None
+    assert found["properties"]["jobtitle"] == "SDR"
+    assert rows(firm.engine, of_living) == [("sdr",)]
+    assert rows(firm.engine, "SELECT count(*) FROM assignments WHERE status = 'live'") == [(1,)]
+
+
 def test_a_contact_that_is_gone_does_not_keep_a_publish_from_ending(firm: Firm) -> None:
     """Whoever cannot be read any more was looked at by the new rules as well, and keeps what they have."""
     firm.hire(["ada@example.com"])
