@@ -10,6 +10,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Engine
 
+from integration.observability import logs
 from integration.security.seal import IndexKeys, KeyRing, new_key
 from integration.storage import index_keys
 from integration.storage.base import engine_for
@@ -18,6 +19,14 @@ from scripts.migrations import upgrade
 from tasks.embedded.servers import EmbeddedServers
 
 TEMPLATE = "coursewire_template"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_logs() -> Iterator[None]:
+    """Let no command that runs in this process take its logs: they are the tests'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "configure", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from integration.config import Guard
-from integration.observability import logs
 from mappings import export, store
 from tasks.cli import app
 from tasks.commands import rules as command
@@ -25,7 +24,6 @@ MOVED: dict[str, Any] = {**RULES, "roles": {**RULES["roles"], "sdr": {**RULES["r
 def staffed(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> Firm:
     """Two SDRs in their courses, where one person may be moved unasked; commands work in this process."""
     monkeypatch.setattr(command, "this_process", lambda: firm.process)
-    monkeypatch.setattr(logs, "configure", lambda *_: None)  # the logs of this process are the tests'
     firm.process.__dict__["config"] = firm.process.config.model_copy(update={"guard": Guard(people=1)})
     firm.hire(["ada@example.com", "bob@example.com"])
     firm.change("ada@example.com", "SDR")

@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from integration.config import Api, SecretRef
-from integration.observability import logs
 from integration.webhook.app import Application, Endpoint, create_app
 from tasks import web
 from tasks.cli import app
@@ -143,7 +142,6 @@ def test_a_question_without_an_answer_is_a_problem(door: Application, query: str
 def test_a_person_is_told_the_same_in_words(firm: Firm, monkeypatch: pytest.MonkeyPatch) -> None:
     """`rules explain --role` answers by the same reading of the rules."""
     monkeypatch.setattr(explaining, "this_process", lambda: firm.process)
-    monkeypatch.setattr(logs, "configure", lambda *_: None)  # the logs of this process are the tests'
     firm.publish(RULES)
 
     def said(*words: str) -> tuple[int, str]:

@@ -15,7 +15,6 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
 from integration.errors import Reason
-from integration.observability import logs
 from integration.pipeline import Pipeline
 from integration.storage import connections, outlook, replays
 from scripts.sandbox.hubspot import HubSpotSandbox
@@ -38,7 +37,6 @@ def cli(ours: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(folder)
     this_process.cache_clear()
-    monkeypatch.setattr(logs, "configure", lambda *_: None)  # the logs of this process are the tests'
     level = logging.getLogger().level
     yield lambda *words, typed="": CliRunner().invoke(app, words, input=typed)
     this_process().engine.dispose()
