@@ -38,6 +38,7 @@ from integration.model.enrollments import (
 from integration.model.people import Profile
 from integration.ports import EnrollmentStore
 from integration.storage.attempts import Attempt
+from integration.storage.deliveries import ARRIVING_SECONDS
 from integration.storage.enrollments import Claimed, Settled
 
 _K = TypeVar("_K")
@@ -109,11 +110,12 @@ class Placement:
     def _find_users(self, rows: Sequence[Claimed]) -> None:
         """Look for the users of people whom the LMS may know, key by key."""
         for by in self.store.user_keys:
-            strangers = {row.person_id for row in self._open(rows) if row.person_id not in self.users}
+            strangers = {row.person_id for row in self._strangers(rows)}
             asked = {value.lower(): who for who in strangers if (value := _value(self.profiles[who], by))}
             if not asked:
                 continue
-            found = self._ask(partial(self.store.users, by, sorted(asked))) or {}
+            of_them = [row for row in self._open(rows) if row.person_id in asked.values()]
+            found = self._ask(partial(self.store.users, by, sorted(asked)), of_them) or {}
             taken = self.owners([user.id for users in found.values() for user in users]) if found else {}
             for value, users in found.items():
                 if (person_id := asked.get(value.lower())) is not None:
@@ -136,7 +138,7 @@ class Placement:
                     self._park(row, Reason.AMBIGUOUS_LEARNER, said)
 
     def _create_users(self, rows: Sequence[Claimed]) -> None:
-        strangers = sorted({row.person_id for row in rows if row.person_id not in self.users})
+        strangers = sorted({row.person_id for row in self._strangers(rows)})
         new = [
             NewUser(f"p{who}", profile.email, profile.full_name, profile.employee_id)
             for who in strangers
@@ -144,10 +146,8 @@ class Placement:
         ]
         answers: Mapping[str, RemoteUser | Failed] = {}
         if self.may_create and new:
-            answers = self._ask(partial(self.store.create_users, new)) or {}
-        for row in rows:
-            if row.person_id in self.users or self.trouble:
-                continue
+            answers = self._ask(partial(self.store.create_users, new), self._strangers(rows)) or {}
+        for row in [] if self.trouble else self._strangers(rows):
             answer = answers.get(f"p{row.person_id}")
             if isinstance(answer, RemoteUser):
                 self.users[row.person_id] = answer.id
@@ -160,6 +160,9 @@ class Placement:
             else:
                 self._park(row, Reason.UNKNOWN_LEARNER, self._why_unknown(row))
 
+    def _strangers(self, rows: Sequence[Claimed]) -> list[Claimed]:
+        return [row for row in self._open(rows) if row.person_id not in self.users]
+
     def _why_unknown(self, row: Claimed) -> str:
         if not self.profiles[row.person_id].email:
             return "no e-mail is known to find or create the user by"
@@ -168,7 +171,7 @@ class Placement:
     def _read(self, rows: Sequence[Claimed]) -> None:
         """See what became of writes whose answer was lost; what is found as wanted is there by our doing."""
         pairs = {(self.users[row.person_id], row.course_id): row for row in rows if row.person_id in self.users}
-        found = self._ask(partial(self.store.enrollments, list(pairs))) if pairs else None
+        found = self._ask(partial(self.store.enrollments, list(pairs)), list(pairs.values())) if pairs else None
         if found is None:
             return
         for pair, row in pairs.items():
@@ -219,12 +222,16 @@ class Placement:
         reason = Reason.ENROLLED
         return Settled(row.id, "in_step", reason, row.wanted, state=row.desired, is_ours=is_ours, remote_id=remote_id)
 
-    def _ask(self, call: Callable[[], Mapping[_K, _V]]) -> Mapping[_K, _V] | None:
-        """Return an answer about users or enrolments; None where there is none, which ends the calls."""
+    def _ask(self, call: Callable[[], Mapping[_K, _V]], rows: Sequence[Claimed]) -> Mapping[_K, _V] | None:
+        """Return an answer that `rows` need; None where there is none: they are settled then, or the calls end."""
         if not self._may_call():
             return None
         try:
             return call()
+        except (BatchRejected, Rejected) as error:
+            for row in rows:
+                self._halve(row, len(rows), error)
+            return None
         except CoursewireError as error:
             self.trouble = error
             return None
@@ -246,7 +253,7 @@ class Placement:
         """Try again in half the company, because the refusal named nobody; alone it is dead (rule 22)."""
         ended = Settled(row.id, "dead", error.reason, row.wanted, error.detail, is_lost=is_lost)
         if size > 1:
-            ended = replace(ended, status="due", after=0.0, max_batch=size // 2)
+            ended = replace(ended, status="due", after=ARRIVING_SECONDS if is_lost else 0.0, max_batch=size // 2)
         self._settle(row, ended)
 
     def _lose(self, row: Claimed, size: int, error: CoursewireError) -> None:
@@ -273,7 +280,8 @@ class Placement:
             again = policy.recheck(row.attempts)
             self._settle(row, replace(outcome, status="parked", detail=detail, max_batch=None, after=again))
         else:
-            self._settle(row, replace(outcome, after=policy.record_backoff(row.attempts)))
+            wait = ARRIVING_SECONDS if outcome.is_lost else 0.0
+            self._settle(row, replace(outcome, after=max(wait, policy.record_backoff(row.attempts))))
 
     def _settle(self, row: Claimed, outcome: Settled, *, was_sent: bool = True) -> None:
         self.settled[row.id] = outcome

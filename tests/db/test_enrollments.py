@@ -14,10 +14,12 @@ from integration.config import ConnectionConfig
 from integration.connectors import registry
 from integration.delivery import policy
 from integration.delivery.enrollments import Enroller
+from integration.errors import BatchRejected, Reason
 from integration.model.people import LEARNER, Profile
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import backlog, connections, enrollments, people
 from integration.storage.base import single
+from integration.storage.deliveries import ARRIVING_SECONDS
 from integration.storage.enrollments import Wanted
 from integration.storage.people import Person
 from scripts.sandbox.academy import TOKEN, Academy
@@ -238,6 +240,52 @@ def test_a_lost_answer_about_a_new_user_makes_no_second_one(school: School) -> N
     school.work()
     assert len(school.academy.users) == 1
     assert school.academy.enrolled() == {"ada@example.com": {"demo"}}
+
+
+def test_what_may_still_be_arriving_is_left_alone_for_long_enough(school: School) -> None:
+    """Sent again too soon, the second answer would say that it was there before, and it would not be ours (rule 11)."""
+    school.academy.add_users(["ada@example.com"])
+    school.want(Wanted(school.person("ada@example.com"), "academy", "demo", "enrolled"))
+    real = school.academy._write
+
+    def losing(body: dict[str, Any]) -> dict[str, Any]:
+        school.academy.lose = 1
+        return real(body)
+
+    school.academy._write = losing  # type: ignore[method-assign]
+    school.work()
+    waits = "SELECT status, not_before - now() > %(long)s * interval '1 second' FROM enrollments"
+    assert rows(school.engine, waits, long=ARRIVING_SECONDS - 5) == [("waiting", True)]
+
+
+@pytest.mark.parametrize("call", ["users", "create_users", "enrollments"])
+def test_a_question_that_one_record_breaks_is_halved_until_it_stands_alone(
+    school: School, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else waits for it, and the connection does not rest."""
+    if call == "enrollments":
+        school.academy.add_users([f"p{n}@example.com" for n in range(4)])
+    who = [school.person(f"p{n}@example.com") for n in range(4)]
+    school.want(*(Wanted(one, "academy", "demo", "enrolled") for one in who))
+    if call == "enrollments":
+        with school.engine.begin() as db:
+            db.exec_driver_sql("UPDATE enrollments SET lost_at = now() - interval '1 hour'")
+            people.link(db, LEARNER, {("academy", f"u-{n + 1}"): one for n, one in enumerate(who)})
+    real = getattr(school.enroller.store, call)
+
+    def refusing(*asked: Any) -> Any:
+        if "p2@" in str(asked) or "'u-3'" in str(asked):
+            raise BatchRejected(Reason.BATCH_REJECTED, "400")
+        return real(*asked)
+
+    monkeypatch.setattr(school.enroller.store, call, refusing)
+    for _ in range(4):
+        school.work()
+    assert sorted(state[:2] for state in school.states()) == [
+        ("dead", "batch_rejected"),
+        *[("in_step", "enrolled")] * 3,
+    ]
+    assert rows(school.engine, "SELECT FROM breakers WHERE failures > 0") == []
 
 
 def test_a_course_that_is_not_there_stops_nobody_else(school: School) -> None:
