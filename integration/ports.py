@@ -1,15 +1,21 @@
 """What a connector must be able to do: the seam between our pipeline and every outside system."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from pydantic import SecretStr
 
+from integration.model.accounts import ACCOUNT
 from integration.model.activities import Activity, ActivityKind
-from integration.model.contacts import Answer, ContactWrite, Failed, RemoteContact
+from integration.model.contacts import CONTACT, Answer, ContactWrite, Failed, RemoteContact
+from integration.model.deals import DealHint, RemoteDeal
+from integration.model.employees import Employment
 from integration.model.enrollments import (
     DueDates,
     Enrolled,
@@ -26,6 +32,10 @@ from integration.model.tokens import Grant, Held
 
 ANY_CALL = "any"
 """The endpoint class of calls that have no limit of their own."""
+
+
+Lists = Literal["nothing", "changes", "everything"]
+"""What a system lists of what happened: what changed since a moment, or only all that there is."""
 
 
 class Rate(NamedTuple):
@@ -52,7 +62,9 @@ class Capabilities(NamedTuple):
 
     `rates` is the limit of each endpoint class until answers teach a better one; ANY_CALL must be among them where
     the system is called at all. `name_properties` of a contact make up a person's full name, in this order.
-    `media_types` are what its webhooks may be called, beside JSON.
+    `account_property` of a contact holds the id of its account, where the system has accounts that can be written.
+    `media_types` are what its webhooks may be called, beside JSON. `lists_results`: what it can be asked for at night.
+    `takes_users`: an identity provider pushes its users to it.
     """
 
     receives_webhooks: bool = False
@@ -62,7 +74,10 @@ class Capabilities(NamedTuple):
     batch_size: int = 100
     rates: Mapping[str, Rate] = MappingProxyType({})
     name_properties: tuple[str, ...] = ()
+    account_property: str | None = None
     media_types: tuple[str, ...] = ()
+    lists_results: Lists = "nothing"
+    takes_users: bool = False
 
 
 class Received(NamedTuple):
@@ -73,7 +88,21 @@ class Received(NamedTuple):
     payload: bytes
 
 
-class Inbound(Protocol):
+Said = LearningEvent | Employment | ContactHint | DealHint
+"""What one payload can say: what somebody learned, what HR says of them, or where in a CRM to look."""
+
+
+class Translator(Protocol):
+    """Who understands what is in the inbox of a connection."""
+
+    def translate(self, payload: bytes) -> Sequence[Said]:
+        """Return the canonical events of one payload; raises Ignored or Rejected, never anything else.
+
+        An LMS tells what somebody learned, HR who works there, a CRM where to look.
+        """
+
+
+class Inbound(Translator, Protocol):
     """A system that sends webhooks. Both methods before the commit are pure and quick."""
 
     def verify(self, method: str, url: str, headers: Mapping[str, str], raw: bytes) -> None:
@@ -82,15 +111,16 @@ class Inbound(Protocol):
     def split(self, headers: Mapping[str, str], raw: bytes) -> list[Received]:
         """Return the events in a request, or raise Refused (400) where it is no request at all."""
 
-    def translate(self, payload: bytes) -> list[LearningEvent] | list[ContactHint]:
-        """Return the canonical events of one payload; raises Ignored or Rejected, never anything else.
 
-        An LMS tells what somebody learned, a CRM where to look.
-        """
+class ContactPage(NamedTuple):
+    """A page of all contacts, and where the next one begins; None = this was the last one."""
+
+    contacts: tuple[RemoteContact, ...]
+    after: str | None
 
 
-class ContactStore(Protocol):
-    """A CRM. Each method is one request for at most `capabilities.batch_size` records.
+class RecordStore(Protocol):
+    """Records of one kind in a CRM. Each method is one request for at most `capabilities.batch_size` of them.
 
     Raises RetryLater, UnknownOutcome, BatchRejected, ConnectionBroken or Rejected for the whole batch.
     """
@@ -98,13 +128,32 @@ class ContactStore(Protocol):
     capabilities: Capabilities
 
     def read(self, by: str | None, values: Sequence[str], fields: Sequence[str]) -> dict[str, RemoteContact]:
-        """Return the contacts found, by the value asked for; `by` is a unique property, None the CRM's id."""
+        """Return the records found, by the value asked for; `by` is a unique property, None the CRM's id."""
 
     def update(self, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
         """Write to known ids; the answer is keyed by trace. A write with no answer was not written."""
 
+
+class ContactStore(RecordStore, Protocol):
+    """The contacts of a CRM."""
+
+    def page(self, after: str | None, fields: Sequence[str]) -> ContactPage:
+        """Return the next `batch_size` of all contacts that are not archived; `after` None begins anew."""
+
     def upsert(self, by: str, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
         """Create or update by the unique property `by`; keyed by trace like `update`."""
+
+
+class DealStore(Protocol):
+    """The deals of a CRM. What is asked for may take several requests. Raises what a ContactStore does."""
+
+    batch_size: int
+
+    def read(self, ids: Sequence[str]) -> dict[str, RemoteDeal]:
+        """Return the deals found, by the id asked for, with everywhere that they were and their contacts."""
+
+    def check(self) -> list["Finding"]:
+        """Return whether deals and their contacts can be read, and what must be subscribed to; never raises."""
 
 
 class ActivityStore(Protocol):
@@ -151,6 +200,41 @@ class EnrollmentStore(Protocol):
         """Return the catalogue, page by page."""
 
 
+class Scope(NamedTuple):
+    """What a poll asks for: what happened since a moment, where a system lists by course in these courses alone.
+
+    `untold` returns those of some events whose fact nobody has told of yet, so that nothing is asked for the others.
+    """
+
+    since: datetime
+    courses: tuple[str, ...]
+    untold: Callable[[Sequence[LearningEvent]], Sequence[LearningEvent]]
+
+
+class ResultPage(NamedTuple):
+    """Some of what happened, and where the next page begins, as JSON can hold it; None = this was the last one.
+
+    `unread` counts the entries, or courses, that could not be read: they are counted and left out.
+    """
+
+    events: tuple[LearningEvent, ...]
+    position: Mapping[str, Any] | None
+    unread: int = 0
+
+
+class ResultLister(Protocol):
+    """An LMS that can be asked what happened, for what its webhooks never told.
+
+    An event has the fact key that its own webhook gives it, and never a later time: what is asked for knows less.
+    Raises RetryLater, ConnectionBroken, or Rejected and BatchRejected where it can never be asked like this.
+    """
+
+    capabilities: Capabilities
+
+    def page(self, position: Mapping[str, Any] | None, scope: Scope) -> ResultPage:
+        """Return the page that begins at `position`, None for the first one; a few requests, each asked for."""
+
+
 class GrantStore(Protocol):
     """Where OAuth tokens are kept. `origin` says what they belong to: stored under another one they are nobody's.
 
@@ -170,6 +254,40 @@ class GrantStore(Protocol):
         """End the lease without a grant."""
 
 
+class RemoteFile(NamedTuple):
+    """A file as its server lists it: bytes, and when it was written, in whole seconds since 1970."""
+
+    name: str
+    size: int
+    modified: int
+
+
+class Folder(Protocol):
+    """An open folder of a file server. Raises RetryLater where the server goes away, Rejected where it refuses."""
+
+    def files(self) -> list[RemoteFile]:
+        """Return the files in it, in the order of their names; folders, links and odd names are left out."""
+
+    def fetch(self, name: str, into: Path, still: Callable[[], None]) -> bytes:
+        """Write a file's content to `into` and return its SHA-256; `still` is called now and then on the way."""
+
+    def put(self, folder: str, name: str, content: Path) -> bool:
+        """Write a file into a folder beside the files, which is made where it lacks; False where that is forbidden."""
+
+    def move(self, name: str, folder: str, other_name: str) -> bool:
+        """Move a file there, as `other_name` where its own is taken; False where that is forbidden."""
+
+
+class FileServer(Protocol):
+    """A server on which another system leaves files for us."""
+
+    def open(self) -> AbstractContextManager[Folder]:
+        """Connect, prove who the server is and who we are, and yield the folder.
+
+        Raises ConnectionBroken where the server has another key or refuses ours, RetryLater where it is away.
+        """
+
+
 class Doctor(Protocol):
     """A system that can be asked whether our credentials and permissions suffice."""
 
@@ -182,16 +300,17 @@ class Doctor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of `coursewire check`; `about` is the property it is about, where it is about one."""
+    """One line of `coursewire check`; `about` names the property that it is about, if any, `of` whose that is."""
 
     ok: bool
     what: str
     advice: str = ""
     about: str = ""
+    of: str = CONTACT
 
 
 class Wanted(NamedTuple):
-    """A property of contacts that our rules write, as the other side should define it.
+    """A property that our rules write, as the other side should define it; `of` is CONTACT or ACCOUNT.
 
     `kind` is the form its values have; `unique`: contacts are looked up by it, so no two may share a value. `values`
     are all that it can ever get, where that is known; `is_list`: several of them at once.
@@ -202,32 +321,39 @@ class Wanted(NamedTuple):
     unique: bool = False
     values: frozenset[str] | None = None
     is_list: bool = False
+    of: str = CONTACT
 
 
 WhatIsWanted = Callable[[Iterable[str]], Sequence[Wanted]]
-"""Say what our rules write, given the names that the system knows: they fill the patterns in the rules."""
+"""Say what our rules write, given the names that the system knows of contacts: they fill the patterns in the rules."""
+
+
+def of_accounts(wanted: WhatIsWanted | None) -> list[Wanted]:
+    """Return what is wanted of accounts, whose rules have no patterns; empty where no rule fills any."""
+    return [one for one in (wanted(()) if wanted else ()) if one.of == ACCOUNT]
 
 
 class Step(NamedTuple):
     """One thing that set-up would create: `what` for people, the property, or None for what properties stand in.
 
-    `event`: the kind of activity whose event is to be defined.
+    `event`: the kind of activity whose event is to be defined. `of`: whose property, or what the properties are of.
     """
 
     what: str
     wanted: Wanted | None = None
     event: ActivityKind | None = None
+    of: str = CONTACT
 
 
 class Plan(NamedTuple):
     """What set-up would create, in this order, and what was found on the way; nothing was changed for it.
 
-    `there`: the names of the properties that are as they should be already.
+    `there`: the properties that are as they should be already.
     """
 
     steps: tuple[Step, ...]
     findings: tuple[Finding, ...]
-    there: frozenset[str] = frozenset()
+    there: frozenset[Wanted] = frozenset()
 
 
 class Taken(NamedTuple):

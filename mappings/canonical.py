@@ -33,6 +33,21 @@ CANONICAL: Final[Mapping[str, CanonicalField]] = MappingProxyType(
         ),
         "competency": CanonicalField("number", "How much of the courses is completed, in percent.", "bucket"),
         "readiness": CanonicalField("number", "How much of all that the pathway requires is completed, in percent."),
+        "job_title": CanonicalField("string", "The job title, as HR said it last."),
+        "job_code": CanonicalField("string", "The code of the job."),
+        "department": CanonicalField("string", "The department."),
+        "division": CanonicalField("string", "The division."),
+        "cost_centre": CanonicalField("string", "The cost centre."),
+        "company": CanonicalField("string", "The company that employs the person."),
+        "location": CanonicalField("string", "Where the person works."),
+        "country": CanonicalField("string", "The country, as HR writes it."),
+        "worker_type": CanonicalField("string", "Such as employee or contractor, as HR writes it."),
+        "employment_status": CanonicalField("string", "`active`, `leave` or `left`."),
+        "hired_on": CanonicalField("date", "The first day of work."),
+        "left_on": CanonicalField("date", "The last day of work."),
+        "manager_id": CanonicalField("string", "The employee id of the manager."),
+        "manager_email": CanonicalField("email", "The manager's e-mail, once the manager is known here."),
+        "manager_name": CanonicalField("name", "The manager's name, once the manager is known here."),
         "lms_sync_status": CanonicalField("string", "`ok`, or why the contact is not what it should be."),
         "lms_last_synced_at": CanonicalField("datetime", "When the contact was last written."),
     }
@@ -43,3 +58,62 @@ LOOKED_UP_BY: Final = "lms_user_id"
 
 UNIQUE: Final = (LOOKED_UP_BY, "employee_id", "email")
 """The fields that identity rules may look contacts up by, in the order they choose."""
+
+COUNTABLE: Final = tuple(
+    name for name, field in CANONICAL.items() if field.type in ("bool", "number") or name == "onboarding_status"
+)
+"""The fields of which a company can show how many of its people have them; none of them is personal."""
+
+IDENTIFYING: Final = frozenset(
+    {
+        "lms_user_id",
+        "other_lms_user_id",
+        "email",
+        "full_name",
+        "employee_id",
+        "manager_id",
+        "manager_email",
+        "manager_name",
+    }
+)
+"""The fields that say who somebody is."""
+
+_LEARNER: Final = ("the learner",)
+_HR: Final = ("HR",)
+_COMPLETIONS: Final = ("course.completed", "enrollment.cancelled")
+_CERTIFICATIONS: Final = ("certification.issued", "certification.expired", "certification.revoked", "the clock")
+_ROLE: Final = ("the role", "overrides")
+
+ORIGINS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        **dict.fromkeys(("lms_source", *sorted(IDENTIFYING)), _LEARNER),
+        **dict.fromkeys(
+            ("courses_completed_count", "last_course_completed", "recent_course_completion_date"), _COMPLETIONS
+        ),
+        **dict.fromkeys(("certified", "certified_until"), _CERTIFICATIONS),
+        **dict.fromkeys(("onboarding_pathway", "onboarding_due_date"), _ROLE),
+        **dict.fromkeys(("competency", "readiness"), (*_ROLE, *_COMPLETIONS)),
+        "onboarding_status": (*_ROLE, *_COMPLETIONS, "course.progressed", "assessment.graded", "the clock"),
+        **dict.fromkeys(
+            (
+                "job_title",
+                "job_code",
+                "department",
+                "division",
+                "cost_centre",
+                "company",
+                "location",
+                "country",
+                "worker_type",
+                "employment_status",
+                "hired_on",
+                "left_on",
+                "manager_id",
+            ),
+            _HR,
+        ),
+        **dict.fromkeys(("manager_email", "manager_name"), ("HR", "the manager")),
+        **dict.fromkeys(("lms_sync_status", "lms_last_synced_at"), ("the delivery",)),
+    }
+)
+"""Field -> what may change it: types of facts, and what else there is."""

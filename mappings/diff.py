@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 from mappings import transforms
 from mappings.rules import FieldRule, RuleSet, Scope
 
+_SPOKEN = {"source": "from", "counted": "is"}
+
 
 class Differs(NamedTuple):
     """One part of a rule, as it was and as it becomes, in words."""
@@ -47,6 +49,8 @@ def said(rule: FieldRule, part: str) -> str:
     value = getattr(rule, part)
     if part == "transform":
         return ", ".join(map(_step, transforms.to_data(value))) or "nothing"
+    if part == "counted":
+        return ", ".join(value) or "any"
     return ("yes" if value else "no") if isinstance(value, bool) else str(value) or "all of them"
 
 
@@ -56,7 +60,7 @@ def _step(step: str | dict[str, object]) -> str:
 
 def _parts(was: FieldRule, becomes: FieldRule) -> tuple[Differs, ...]:
     return tuple(
-        Differs("from" if part.name == "source" else part.name, said(was, part.name), said(becomes, part.name))
+        Differs(_SPOKEN.get(part.name, part.name), said(was, part.name), said(becomes, part.name))
         for part in fields(FieldRule)
         if getattr(was, part.name) != getattr(becomes, part.name)
     )

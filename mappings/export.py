@@ -86,8 +86,12 @@ def _file(scope: Scope) -> str:
 def _entry(rule: FieldRule) -> dict[str, Any]:
     """Return a rule as a file says it, without what goes without saying."""
     entry: dict[str, Any] = {"property": rule.property, "type": rule.type}
-    if rule.source != rule.name:
+    if rule.aggregate:
+        entry = {rule.aggregate: rule.source, **entry}
+    elif rule.source != rule.name:
         entry["from"] = rule.source
+    if rule.counted:
+        entry["is"] = list(rule.counted)
     if rule.of:
         entry["of"] = rule.of
     if rule.transform:

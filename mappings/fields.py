@@ -8,9 +8,12 @@ from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from integration.errors import Reason
+from integration.model.employees import SAID, Work
 from integration.model.events import EventType
+from integration.model.people import Profile
 from integration.storage.events import Standing
 from mappings import transforms
+from mappings.canonical import CANONICAL
 from mappings.progress import Assignment
 from mappings.rules import FieldRules, ValueType
 from mappings.transforms import Unfit, Value, plain
@@ -19,10 +22,17 @@ STATUS = "lms_sync_status"
 WELL = [(None, "ok")]
 
 _TIMES = ("date", "datetime")
+_DAYS = ("hired_on", "left_on")
 _COMPLETED = EventType.COURSE_COMPLETED.value  # looked up once: an enum's member costs as much as the comparison
 _ISSUED = EventType.CERTIFICATION_ISSUED.value
 
-WITHOUT_FACTS = frozenset({STATUS, "email", "full_name", "employee_id"})
+OF_HR = {"status": "employment_status"}
+"""What HR calls otherwise than the canonical field does."""
+
+FROM_HR = frozenset({OF_HR.get(name, name) for name in SAID} | {"manager_email", "manager_name"})
+"""Canonical fields that HR says."""
+
+WITHOUT_FACTS = FROM_HR | {STATUS, "email", "full_name", "employee_id"}
 """Canonical fields that hang on the person alone, not on what they learned."""
 
 Canonical = Mapping[str, Sequence[tuple[str | None, Value]]]
@@ -35,6 +45,7 @@ class Subject:
 
     `assignments` are the pathways they have now; None for somebody who never had any, of whom nothing is said then.
     `past_buckets` are the buckets of pathways they had: those in no present one are emptied.
+    `work` is what HR says of them, None where it never said anything; `manager` is who their manager is, where known.
     """
 
     names: Sequence[tuple[str, str]]
@@ -45,6 +56,8 @@ class Subject:
     employee_id: str | None = None
     assignments: Sequence[Assignment] | None = None
     past_buckets: Collection[str] = ()
+    work: Work | None = None
+    manager: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,19 @@ class Projection:
     theirs: frozenset[str] = frozenset()
     dropped: Mapping[str, Dropped] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+
+
+def properties(rules: FieldRules, keys: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    """Return every property that rules fill and that is ever a reason to write.
+
+    `keys`: what `{key}` stands for, by what there is one of a field for (`product`, `connection`, `bucket`).
+    """
+    found: set[str] = set()
+    for rule in rules:
+        if rule.owner == "lms" and not rule.passive:
+            of = CANONICAL[rule.source].key if "{key}" in rule.property else ""
+            found |= {rule.property_for(slug(key)) for key in keys.get(of, ())} if of else {rule.property}
+    return frozenset(found)
 
 
 def project(subject: Subject, rules: FieldRules, zone: ZoneInfo, now: datetime) -> Projection:
@@ -152,6 +178,8 @@ def canonical(subject: Subject, now: datetime) -> Canonical:
     values |= _certifications(subject.standings, now)
     if subject.assignments is not None:
         values |= _onboarding(subject.assignments, subject.past_buckets)
+    if subject.work is not None:
+        values |= _employment(subject.work, subject.manager)
     found: dict[str, list[tuple[str | None, Value]]] = {}
     for (name, key), value in values.items():
         found.setdefault(name, []).append((key, value))
@@ -220,6 +248,18 @@ def _onboarding(assignments: Sequence[Assignment], past: Iterable[str]) -> dict[
             values.setdefault(("competency", bucket), percent)
     for bucket in past:
         values.setdefault(("competency", bucket), None)
+    return values
+
+
+def _employment(work: Work, manager: Profile | None) -> dict[tuple[str, str | None], Value]:
+    """Say what HR said; of what it never spoke of nothing is said, so that what the CRM holds of it stays."""
+    values: dict[tuple[str, str | None], Value] = {
+        (OF_HR.get(name, name), None): date.fromisoformat(value) if value and name in _DAYS else value or None
+        for name, value in work.each()
+    }
+    if work.get("manager_id") is not None:
+        values["manager_email", None] = manager.email if manager else None
+        values["manager_name", None] = manager.full_name if manager else None
     return values
 
 

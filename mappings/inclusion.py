@@ -20,15 +20,22 @@ class Taken(NamedTuple):
     excluded: str | None
 
 
+NO_CONNECTIONS: frozenset[str] = frozenset()
+
+
 def take(
     identity: Identity,
     names: Sequence[tuple[str, str]],
     standings: Sequence[Standing],
     profile: Profile,
     attention: str | None = None,
+    employers: frozenset[str] = NO_CONNECTIONS,
 ) -> Taken:
-    """Return what a CRM is told; `names` are (connection, id) of the person, the oldest first."""
-    sources = {connection for connection, _ in names} | {standing.connection for standing in standings}
+    """Return what a CRM is told; `names` are (connection, id) of the person, the oldest first.
+
+    `employers` are the connections that say anything of their work.
+    """
+    sources = {connection for connection, _ in names} | {standing.connection for standing in standings} | employers
     left_out = {}
     for source in sorted(sources):
         ids = [external_id for connection, external_id in names if connection == source]

@@ -8,8 +8,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from integration.errors import ConfigError
+from integration.model.accounts import ACCOUNT
+from integration.model.contacts import CONTACT
 from integration.model.identity import ContactPolicy, IdentityPolicy
 from integration.yaml_document import YamlDocument
+from mappings.account_schema import AccountEntry
 from mappings.identity import ENTRIES, Side
 from mappings.pathway_files import KEYS, PathwayReader
 from mappings.rules import FieldRule, RuleSet, Scope
@@ -201,9 +204,9 @@ def _unfilled(identities: _Identities, found: _Found) -> list[str]:
         own = {Scope(connection=connection)} & {scope for scope, _ in found}
         filled = {
             rule.source
-            for (scope, _), rules in found.items()
+            for (scope, object_type), rules in found.items()
             for rule, _ in rules
-            if rule.owner == "lms" and (scope in own if own else scope.system)
+            if object_type == CONTACT and rule.owner == "lms" and (scope in own if own else scope.system)
         }
         chosen = isinstance(policy, ContactPolicy) and policy.look_up != ContactPolicy().look_up
         names = policy.look_up if chosen else ()
@@ -219,7 +222,8 @@ def _unfilled(identities: _Identities, found: _Found) -> list[str]:
 def _rule(document: YamlDocument, place: tuple[str, str], given: object, mistakes: list[str]) -> FieldRule | None:
     """Return the rule of one entry, or add its mistakes and return None."""
     try:
-        return FieldEntry.model_validate(given).rule_called(place[1])
+        entry = AccountEntry if place[0] == ACCOUNT else FieldEntry
+        return entry.model_validate(given).rule_called(place[1])
     except ValidationError as error:
         mistakes += document.sentences(error, place)
     except ValueError as error:

@@ -16,8 +16,9 @@ from pydantic import (
 )
 
 from integration.model.enrollments import CourseRef
+from mappings.deals import DealCondition
 from mappings.identity import pattern_of, some
-from mappings.pathways import SETTLE, Enroll, InProgress, OnLeave, Pathway, PathwayCourse, RoleRule
+from mappings.pathways import SETTLE, Enroll, InProgress, Leavers, OnLeave, Pathway, PathwayCourse, RoleRule
 
 _BUCKET = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 _PROPERTY = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -144,6 +145,13 @@ class PathwayEntry(_Entry):
         return Pathway(name, self.title or name, courses, self.enroll)
 
 
+class DealEntry(_Entry):
+    """A deal that has reached a stage."""
+
+    stage: Annotated[tuple[str, ...], BeforeValidator(_roles)]
+    pipeline: Annotated[tuple[str, ...], BeforeValidator(_roles)] = ()
+
+
 class RoleEntry(_Entry):
     """Who deserves a pathway."""
 
@@ -151,6 +159,7 @@ class RoleEntry(_Entry):
     role: Annotated[tuple[str, ...], BeforeValidator(_roles)] = ()
     connection: Annotated[str, Field(min_length=1)] | None = None
     where: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_conditions)] = Field({})
+    deal: DealEntry | None = None
     priority: Annotated[int, Field(strict=True, ge=-_RANKS, le=_RANKS)] = 0
     onboarding_days: Annotated[int, Field(strict=True, ge=0, le=_MOST_DAYS)] | None = None
     settle: Annotated[int, Field(strict=True, ge=0, le=_LONGEST)] = SETTLE
@@ -158,11 +167,13 @@ class RoleEntry(_Entry):
     ends: Annotated[_Day, Field(alias="until")] = None
     on_leave: OnLeave = "keep"
     in_progress: InProgress = "keep"
+    leavers: Leavers = "keep"
 
     @model_validator(mode="after")
     def _means_something(self) -> Self:
-        if not (self.role or self.where):
-            raise ValueError("this is for everybody; say whom it is for: role: AE, or where: {segment: partner}")
+        if not (self.role or self.where or self.deal):
+            whom = "role: AE, where: {segment: partner}, or deal: {stage: closedwon}"
+            raise ValueError(f"this is for everybody; say whom it is for: {whom}")
         if self.starts and self.ends and self.starts > self.ends:
             raise ValueError(f"it ends on {self.ends}, before it begins on {self.starts}")
         if self.in_progress == "same" and self.on_leave == "keep":
@@ -171,5 +182,6 @@ class RoleEntry(_Entry):
 
     def rule_called(self, name: str) -> RoleRule:
         """Return the rule as the program decides by it."""
-        given = self.model_dump(exclude={"role", "connection"})
-        return RoleRule(name=name, roles=self.role, connection=self.connection or "", **given)
+        given = self.model_dump(exclude={"role", "connection", "deal"})
+        deal = DealCondition(self.deal.stage, self.deal.pipeline) if self.deal else None
+        return RoleRule(name=name, roles=self.role, connection=self.connection or "", deal=deal, **given)

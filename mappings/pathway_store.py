@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 from integration.errors import Reason, RetryLater
 from integration.model.enrollments import CourseRef
 from integration.storage.statement import execute
-from mappings.pathways import Enroll, InProgress, OnLeave, Pathway, PathwayCourse, PathwayRules, RoleRule
+from mappings.deals import DealCondition
+from mappings.pathways import Enroll, InProgress, Leavers, OnLeave, Pathway, PathwayCourse, PathwayRules, RoleRule
 
 _PATHWAYS = 'SELECT name, title, enroll FROM pathways WHERE rule_set_id = %(id)s ORDER BY name COLLATE "C"'
 
@@ -19,7 +20,7 @@ WHERE rule_set_id = %(id)s ORDER BY pathway, position
 
 _ROLES = """
 SELECT name, connection, roles, conditions, pathway, priority, onboarding_days, settle, starts, ends, on_leave,
-       in_progress
+       in_progress, leavers
 FROM role_pathways WHERE rule_set_id = %(id)s ORDER BY name COLLATE "C"
 """
 
@@ -36,13 +37,22 @@ SELECT %(id)s, t.* FROM jsonb_to_recordset(%(rows)s::jsonb) AS t(
 
 _INSERT_ROLES = """
 INSERT INTO role_pathways (rule_set_id, name, connection, roles, conditions, pathway, priority, onboarding_days, settle,
-                           starts, ends, on_leave, in_progress)
+                           starts, ends, on_leave, in_progress, leavers)
 SELECT %(id)s, t.* FROM jsonb_to_recordset(%(rows)s::jsonb) AS t(
     name text, connection text, roles text[], conditions jsonb, pathway text, priority bigint, onboarding_days bigint,
-    settle bigint, starts date, ends date, on_leave text, in_progress text)
+    settle bigint, starts date, ends date, on_leave text, in_progress text, leavers text)
 """
 
-_KNOWN = {"enroll": get_args(Enroll), "on_leave": get_args(OnLeave), "in_progress": get_args(InProgress)}
+_KNOWN = {
+    "enroll": get_args(Enroll),
+    "on_leave": get_args(OnLeave),
+    "in_progress": get_args(InProgress),
+    "leavers": get_args(Leavers),
+}
+
+_STAGE, _PIPELINE = "deal:stage", "deal:pipeline"
+"""Where the deal stands among the conditions. No property is called so: to a version that knows no deals these are
+conditions that nobody meets, and it enrols nobody by half a rule."""
 
 _UNTIL_READABLE = 300.0
 """Seconds until the rules are read again: by then the right version may be installed."""
@@ -99,12 +109,15 @@ def _is_known(rule_set: int, row: Any) -> bool:
 
 
 def _role(row: Any) -> RoleRule:
+    conditions = {name: tuple(patterns) for name, patterns in row.conditions.items()}
+    stages, pipelines = conditions.pop(_STAGE, ()), conditions.pop(_PIPELINE, ())
     return RoleRule(
         name=row.name,
         roles=tuple(row.roles),
         pathway=row.pathway,
         connection=row.connection,
-        where={name: tuple(patterns) for name, patterns in row.conditions.items()},
+        where=conditions,
+        deal=DealCondition(stages, pipelines) if stages else None,
         priority=row.priority,
         onboarding_days=row.onboarding_days,
         settle=row.settle,
@@ -112,6 +125,7 @@ def _role(row: Any) -> RoleRule:
         ends=row.ends,
         on_leave=row.on_leave,
         in_progress=row.in_progress,
+        leavers=row.leavers,
     )
 
 
@@ -120,7 +134,7 @@ def _row(rule: RoleRule) -> dict[str, object]:
         "name": rule.name,
         "connection": rule.connection,
         "roles": rule.roles,
-        "conditions": dict(rule.where),
+        "conditions": {**rule.where, **_deal(rule.deal)},
         "pathway": rule.pathway,
         "priority": rule.priority,
         "onboarding_days": rule.onboarding_days,
@@ -129,4 +143,11 @@ def _row(rule: RoleRule) -> dict[str, object]:
         "ends": rule.ends,
         "on_leave": rule.on_leave,
         "in_progress": rule.in_progress,
+        "leavers": rule.leavers,
     }
+
+
+def _deal(deal: DealCondition | None) -> dict[str, tuple[str, ...]]:
+    if deal is None:
+        return {}
+    return {_STAGE: deal.stages} | ({_PIPELINE: deal.pipelines} if deal.pipelines else {})

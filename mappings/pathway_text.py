@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import yaml
 
+from mappings.deals import DealCondition
 from mappings.diff import Differs
 from mappings.pathway_files import PATHWAYS, ROLES
 from mappings.pathways import Pathway, PathwayRules, RoleRule
@@ -101,11 +102,17 @@ def _role(rule: RoleRule) -> dict[str, Any]:
         "role": list(rule.roles) or None,
         "connection": rule.connection or None,
         "where": {name: list(patterns) for name, patterns in sorted(rule.where.items())} or None,
+        "deal": _deal(rule.deal) if rule.deal else None,
         "pathway": rule.pathway,
         "from": rule.starts,
         "until": rule.ends,
     }
-    for name in ("priority", "onboarding_days", "settle", "on_leave", "in_progress"):
+    for name in ("priority", "onboarding_days", "settle", "on_leave", "in_progress", "leavers"):
         value = getattr(rule, name)
         said[name] = None if value == getattr(_UNSAID, name) else value
     return {name: value for name, value in said.items() if value is not None}
+
+
+def _deal(deal: DealCondition) -> dict[str, list[str]]:
+    said = {"stage": list(deal.stages), "pipeline": list(deal.pipelines)}
+    return {name: patterns for name, patterns in said.items() if patterns}

@@ -7,12 +7,15 @@ from itertools import chain
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from integration.model.deals import Stay
 from integration.model.enrollments import CourseRef
-from integration.model.patterns import compiled
+from integration.model.patterns import meets
+from mappings.deals import DealCondition
 
 Enroll = Literal["required", "all"]
 OnLeave = Literal["keep", "conclude", "remove"]
 InProgress = Literal["keep", "same"]
+Leavers = Literal["keep", "withdraw"]
 OverrideKind = Literal["add", "exempt", "deadline"]
 
 SETTLE = 30
@@ -45,8 +48,10 @@ class RoleRule:
     """Who deserves a pathway: contacts of `connection` ('' = any CRM) whose role meets one of `roles` (none = any).
 
     `where`: further properties of the contact -> patterns, one of which each must meet; the pattern '' is a blank one.
+    `deal`: a deal of the contact must have reached one of its stages.
     `onboarding_days`: from the assignment on, None = no deadline. `settle`: seconds. `starts` and `ends` are days,
-    both included. `in_progress`: what `on_leave` does to people who have begun.
+    both included. `in_progress`: what `on_leave` does to people who have begun. `leavers`: whether the rule goes on to
+    mean people who have left the company.
     """
 
     name: str
@@ -61,6 +66,8 @@ class RoleRule:
     ends: date | None = None
     on_leave: OnLeave = "keep"
     in_progress: InProgress = "keep"
+    leavers: Leavers = "keep"
+    deal: DealCondition | None = None
 
     def is_for(self, connection: str) -> bool:
         """Return whether contacts of this connection are looked at."""
@@ -72,15 +79,24 @@ class RoleRule:
 
     def meets_role(self, role: str) -> bool:
         """Return whether a role is meant, in whatever case and with whatever blanks around it."""
-        return not self.roles or _meets(role, self.roles)
+        return not self.roles or meets(role, self.roles)
 
-    def meets(self, contact: "ContactSeen") -> bool:
-        """Return whether a contact is meant, whatever the day."""
+    def may_mean(self, contact: "ContactSeen") -> bool:
+        """Return whether a contact is meant, whatever the day, and however long its deals were where they are."""
         return (
             self.is_for(contact.connection)
             and self.meets_role(contact.role)
-            and all(_meets(contact.properties.get(name, ""), patterns) for name, patterns in self.where.items())
+            and all(meets(contact.properties.get(name, ""), patterns) for name, patterns in self.where.items())
+            and (self.deal is None or any(map(self.deal.is_about, contact.deals)))
         )
+
+    def means(self, contact: "ContactSeen", now: datetime) -> bool:
+        """Return whether a contact is meant at this moment, whatever the day."""
+        return self.may_mean(contact) and (self.deal is None or self.reached(contact.deals, now) is not None)
+
+    def reached(self, deals: Iterable[Stay], now: datetime) -> Stay | None:
+        """Return by which deal a contact with these deals is meant; None where no deal is asked for, or none counts."""
+        return self.deal.reached(deals, self.settle, now) if self.deal else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +108,15 @@ class PathwayRules:
 
 
 class ContactSeen(NamedTuple):
-    """What one CRM says of a person: their role, and the properties that rules ask about; '' is blank. Personal."""
+    """What one CRM says of a person: their role, and the properties that rules ask about; '' is blank. Personal.
+
+    `deals`: wherever the deals of the contact were.
+    """
 
     connection: str
     role: str
     properties: Mapping[str, str]
+    deals: Sequence[Stay] = ()
 
 
 class Override(NamedTuple):
@@ -136,14 +156,17 @@ def deserved(
     overrides: Sequence[Override],
     now: datetime,
     zone: ZoneInfo,
+    *,
+    has_left: bool = False,
 ) -> dict[str, Deserved]:
-    """Return what a person with these contacts deserves, by name of the pathway.
+    """Return what a person with these contacts deserves, by name of the pathway; `has_left`: the company, says HR.
 
     All rules that match and are in effect on the day that `now` is in `zone` count. Of two for one pathway the greater
     priority says what becomes of it, then the rule's name, then the connection's. Overrides win over rules, the later
     one over the earlier; a deadline changes what is deserved, however it is.
     """
-    found = {one.pathway: one for one in reversed(_by_rules(contacts, rules, now.astimezone(zone).date()))}
+    roles = [rule for rule in rules.roles if not (has_left and rule.leavers == "withdraw")]
+    found = {one.pathway: one for one in reversed(_by_rules(contacts, replace(rules, roles=tuple(roles)), now, zone))}
     live = sorted(o for o in overrides if o.pathway in rules.pathways and (o.until is None or now < o.until))
     for override in live:
         if override.kind == "add":
@@ -156,14 +179,15 @@ def deserved(
     return found
 
 
-def _by_rules(contacts: Iterable[ContactSeen], rules: PathwayRules, day: date) -> list[Deserved]:
+def _by_rules(contacts: Iterable[ContactSeen], rules: PathwayRules, now: datetime, zone: ZoneInfo) -> list[Deserved]:
     """Return everything that rules give, what counts most first."""
+    day = now.astimezone(zone).date()
     found = [
         (-rule.priority, rule.name, contact.connection, rule)
         for rule in rules.roles
         if rule.pathway in rules.pathways and rule.counts_on(day)
         for contact in contacts
-        if rule.meets(contact)
+        if rule.means(contact, now)
     ]
     return [
         Deserved(
@@ -210,9 +234,33 @@ def settle_seconds(rules: PathwayRules, connection: str, role: str | None) -> in
     return max((rule.settle for rule in own if rule.meets_role(role)), default=0)
 
 
-def next_change(rules: PathwayRules, overrides: Collection[Override], now: datetime, zone: ZoneInfo) -> datetime | None:
+def asks_for(rules: PathwayRules, connection: str, stays: Iterable[Stay]) -> bool:
+    """Return whether any rule could mean a contact of this connection because of these stays of a deal."""
+    conditions = [rule.deal for rule in rules.roles if rule.deal and rule.is_for(connection)]
+    return any(condition.is_about(stay) for stay in stays for condition in conditions)
+
+
+def asks_deals(rules: PathwayRules, connection: str) -> bool:
+    """Return whether any rule asks for a deal of this connection's contacts."""
+    return any(rule.deal and rule.is_for(connection) for rule in rules.roles)
+
+
+def next_change(
+    rules: PathwayRules,
+    overrides: Collection[Override],
+    now: datetime,
+    zone: ZoneInfo,
+    contacts: Iterable[ContactSeen] = (),
+) -> datetime | None:
     """Return when the clock alone may next change what `deserved` says, in UTC; None = never."""
-    moments = chain(_turns(rules, zone), (override.until for override in overrides if override.until))
+    deals = (
+        rule.deal.turns(contact.deals, rule.settle)
+        for contact in contacts
+        for rule in rules.roles
+        if rule.deal and rule.is_for(contact.connection)
+    )
+    ends = (override.until for override in overrides if override.until)
+    moments = chain(_turns(rules, zone), ends, chain.from_iterable(deals))
     return min((moment.astimezone(UTC) for moment in moments if moment > now), default=None)
 
 
@@ -232,9 +280,3 @@ def due_at(since: datetime, days: int, zone: ZoneInfo) -> datetime:
 def midnight(day: date, zone: ZoneInfo) -> datetime:
     """Return the first moment of a day in a zone, in UTC; where clocks skip midnight that is later by the clock."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
-
-
-def _meets(value: str, patterns: Iterable[str]) -> bool:
-    """Return whether a value meets a pattern; neither case nor blanks around either count."""
-    plain = value.strip().casefold()
-    return any(compiled(pattern.strip().casefold()).fullmatch(plain) for pattern in patterns)

@@ -12,6 +12,7 @@ from mappings.transforms import Step
 ValueType = Literal["string", "number", "date", "datetime", "bool", "enumeration"]
 Owner = Literal["lms", "crm"]
 WriteRule = Literal["always", "only_if_blank", "never_clear", "max", "min", "append"]
+Aggregate = Literal["count", "percent", "any", "all", "sum"]
 
 
 class Scope(NamedTuple):
@@ -29,7 +30,8 @@ class Scope(NamedTuple):
 class FieldRule:
     """How one property of one object is filled; `{key}` in `property` is the product or the connection.
 
-    `of` picks one of the values that a field has for each product, connection or bucket: '' = all of them.
+    `of` picks one of the values that a field has for each product, connection or bucket: '' = all of them. `aggregate`
+    is what a rule of accounts makes of its people, '' for contacts; `counted` are the texts that count, where not any.
     """
 
     name: str
@@ -42,10 +44,14 @@ class FieldRule:
     required: bool = False
     passive: bool = False
     of: str = ""
+    aggregate: Aggregate | Literal[""] = ""
+    counted: tuple[str, ...] = ()
 
     def filled_from(self) -> str:
         """Return what the property is filled from, in words."""
-        return f"{self.source} of {self.of}" if self.of else self.source
+        said = f"{self.source} of {self.of}" if self.of else self.source
+        said += f" is {' or '.join(self.counted)}" if self.counted else ""
+        return f"{self.aggregate} of people: {said}" if self.aggregate else said
 
     def property_for(self, key: str | None) -> str:
         """Return the property's name; `key` fills the place held by `{key}`."""

@@ -6,12 +6,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
 
+from integration.model.accounts import ACCOUNT
+from integration.model.contacts import CONTACT
 from mappings import transforms
 from mappings.canonical import CANONICAL
 from mappings.rules import FieldRule, Owner, ValueType, WriteRule
 from mappings.transforms import Step, TransformFault
 
-OBJECTS = ("contact",)
+OBJECTS = (CONTACT, ACCOUNT)
 """The objects that rules can fill."""
 
 _PROPERTY = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\{key\}[A-Za-z0-9_]*)?")
@@ -19,13 +21,15 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,79}")
 _ORDERED = ("number", "date", "datetime")
 
 
-def _property(name: str) -> str:
+def property_name(name: str) -> str:
+    """Return the internal name of a property. Raises ValueError where it is none."""
     if not _PROPERTY.fullmatch(name):
         raise ValueError(f"{name!r} is no name of a property; write its internal name, such as courses_completed_count")
     return name
 
 
-def _source(name: str) -> str:
+def source_name(name: str) -> str:
+    """Return the name of a field of people. Raises ValueError where there is none."""
     if name not in CANONICAL:
         near = get_close_matches(name, CANONICAL, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
@@ -33,17 +37,33 @@ def _source(name: str) -> str:
     return name
 
 
-def _key(name: str | None) -> str | None:
+def key_name(name: str | None) -> str | None:
+    """Return the name of one product, connection or bucket. Raises ValueError where it is blank."""
     if name is not None and not name.strip():
         raise ValueError("expected the name of one product, connection or bucket; leave the key out for all of them")
     return name and name.strip()
 
 
-def _steps(given: object) -> tuple[Step, ...]:
+def steps(given: object) -> tuple[Step, ...]:
+    """Return the transforms that a file names. Raises ValueError where one is unknown, or wrongly told."""
     try:
         return transforms.parse(given)
     except TransformFault as fault:
         raise ValueError(str(fault)) from None
+
+
+def called(name: str) -> None:
+    """Raise ValueError where a rule cannot be called so."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("a rule is called by letters, digits, _ and -, at most 80 of them")
+
+
+def ordered(rule: WriteRule, kind: ValueType) -> None:
+    """Raise ValueError where a property of this type cannot be written by this rule."""
+    if rule in ("max", "min") and kind not in _ORDERED:
+        raise ValueError(f"rule {rule} compares numbers or dates, and this is a {kind}")
+    if rule == "append" and kind not in ("string", "enumeration"):
+        raise ValueError(f"rule append adds to a list of texts, and this is a {kind}")
 
 
 class FieldEntry(BaseModel):
@@ -51,11 +71,11 @@ class FieldEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    property: Annotated[str, AfterValidator(_property)]
+    property: Annotated[str, AfterValidator(property_name)]
     type: ValueType
     source: Annotated[str | None, Field(alias="from")] = None
-    of: Annotated[str | None, AfterValidator(_key)] = None
-    transform: Annotated[Any, BeforeValidator(_steps)] = ()
+    of: Annotated[str | None, AfterValidator(key_name)] = None
+    transform: Annotated[Any, BeforeValidator(steps)] = ()
     owner: Owner = "lms"
     rule: WriteRule = "always"
     required: StrictBool = False
@@ -65,19 +85,15 @@ class FieldEntry(BaseModel):
     def _means_something(self) -> Self:
         if self.owner == "crm" and (self.rule != "always" or self.required or self.passive):
             raise ValueError("what the CRM owns is never written: leave out rule, required and passive, or the owner")
-        if self.rule in ("max", "min") and self.type not in _ORDERED:
-            raise ValueError(f"rule {self.rule} compares numbers or dates, and this is a {self.type}")
-        if self.rule == "append" and self.type not in ("string", "enumeration"):
-            raise ValueError(f"rule append adds to a list of texts, and this is a {self.type}")
+        ordered(self.rule, self.type)
         if self.passive and (self.rule != "always" or self.required):
             raise ValueError("what goes along (passive) is neither required nor has a rule")
         return self
 
     def rule_called(self, name: str) -> FieldRule:
         """Return the rule as the program decides by it. Raises ValueError where it does not fit its source."""
-        if not _NAME.fullmatch(name):
-            raise ValueError("a rule is called by letters, digits, _ and -, at most 80 of them")
-        source = _source(self.source or name)
+        called(name)
+        source = source_name(self.source or name)
         known = CANONICAL[source]
         if self.of and not known.key:
             raise ValueError(f"there is only one {source}, so of: picks nothing; leave it out")

@@ -8,20 +8,23 @@ import orjson
 from sqlalchemy import Connection
 
 from integration.errors import Reason, RetryLater
+from integration.model.contacts import WRITE_CONTACT
 from integration.model.identity import Identity
 from integration.storage.statement import execute
 from integration.storage.sync_state import BACKFILL
 from mappings import identity, loader, pathway_store, transforms
 from mappings.canonical import CANONICAL
 from mappings.pathways import PathwayRules
-from mappings.rules import FieldRule, Fields, Owner, RuleSet, Scope, ValueType, WriteRule
+from mappings.rules import Aggregate, FieldRule, Fields, Owner, RuleSet, Scope, ValueType, WriteRule
 from mappings.transforms import TransformFault
 
 _ACTIVE = "SELECT id, published_at, now() AS read_at, identity_since FROM rule_sets WHERE status = 'published'"
+_FIRST = "SELECT min(published_at) FROM rule_sets"
 _ONE = "SELECT id, published_at, now() AS read_at FROM rule_sets WHERE id = %(id)s"
 
 _FIELDS = """
-SELECT system, connection, object_type, field, source, property, type, transform, owner, rule, required, passive
+SELECT system, connection, object_type, field, source, property, type, transform, owner, rule, required, passive,
+       aggregate, counted
 FROM field_maps WHERE rule_set_id = %(id)s ORDER BY system, connection, object_type, field COLLATE "C"
 """
 
@@ -39,10 +42,10 @@ _NEW_IDENTITY = "UPDATE rule_sets SET identity_since = id WHERE id = %(id)s"
 
 _INSERT_FIELDS = """
 INSERT INTO field_maps (rule_set_id, system, connection, object_type, field, source, property, type, transform, owner,
-                        rule, required, passive)
+                        rule, required, passive, aggregate, counted)
 SELECT %(id)s, t.* FROM jsonb_to_recordset(%(rows)s::jsonb) AS t(
     system text, connection text, object_type text, field text, source text, property text, type text, transform jsonb,
-    owner text, rule text, required boolean, passive boolean)
+    owner text, rule text, required boolean, passive boolean, aggregate text, counted text[])
 """
 
 _INSERT_IDENTITY = """
@@ -80,6 +83,14 @@ WHERE status = 'published' AND rolled_out_at IS NULL AND NOT EXISTS (
     SELECT FROM sync_state s
     WHERE (s.status IN ('due', 'waiting') AND s.rule_set < r.id)
        OR (s.status IN ('in_step', 'sending') AND (s.rule_set IS NULL OR s.rule_set < r.id)))
+"""
+
+# Who was never looked at is new, and not waited for.
+_OPENING = """
+SELECT EXISTS (
+    SELECT FROM rule_sets r WHERE r.status = 'published' AND r.rolled_out_at IS NULL AND EXISTS (
+        SELECT FROM sync_state s WHERE s.connection = %(connection)s AND s.operation = %(operation)s
+          AND s.status IN ('in_step', 'due', 'sending') AND s.rule_set < r.id))
 """
 
 _BEFORE = """
@@ -124,6 +135,12 @@ def active(db: Connection) -> RuleSet:
     if row is None:
         raise LookupError("no rule set is published; run: coursewire migrate")
     return RuleSet(row.id, row.read_at, *_content(db, row.id, row.published_at))
+
+
+def first_published(db: Connection) -> datetime | None:
+    """Return since when there are rules at all, None where there are none yet."""
+    at: datetime | None = execute(db, _FIRST).scalar()
+    return at
 
 
 def version(db: Connection, rule_set: int) -> RuleSet:
@@ -177,6 +194,11 @@ def roll_out(db: Connection, *, limit: int) -> int:
     return moved
 
 
+def is_opening(db: Connection, connection: str) -> bool:
+    """Say whether the contacts of a connection are still being looked at by the published rules."""
+    return bool(execute(db, _OPENING, {"connection": connection, "operation": WRITE_CONTACT}).scalar_one())
+
+
 def publish_defaults(db: Connection) -> bool:
     """Publish the rule set that ships with the program, unless one is published; say whether it was needed."""
     execute(db, "SELECT pg_advisory_xact_lock(%(lock)s)", {"lock": _LOCK})
@@ -211,6 +233,7 @@ def _content(db: Connection, rule_set: int, published_at: datetime) -> tuple[Fie
 def _rule(rule_set: int, row: Any) -> FieldRule:
     source, _, of = row.source.partition(_OF)
     known = {"type": get_args(ValueType), "owner": get_args(Owner), "rule": get_args(WriteRule)}
+    known |= {"aggregate": ("", *get_args(Aggregate))}
     strange = [f"{part} {value}" for part, values in known.items() if (value := getattr(row, part)) not in values]
     if source not in CANONICAL:
         strange.append(f"source {source}")
@@ -232,6 +255,8 @@ def _rule(rule_set: int, row: Any) -> FieldRule:
         required=row.required,
         passive=row.passive,
         of=of,
+        aggregate=row.aggregate,
+        counted=tuple(row.counted),
     )
 
 
@@ -250,6 +275,8 @@ def _rows(rules: RuleSet) -> list[dict[str, object]]:
             "rule": rule.rule,
             "required": rule.required,
             "passive": rule.passive,
+            "aggregate": rule.aggregate,
+            "counted": list(rule.counted),
         }
         for scope, object_type, rule in rules.each()
     ]

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from integration.storage.tables import Base
 from integration.storage.tables.base import one_of
 from mappings.identity import Side
-from mappings.pathways import Enroll, InProgress, OnLeave, OverrideKind
-from mappings.rules import Owner, WriteRule
+from mappings.pathways import Enroll, InProgress, Leavers, OnLeave, OverrideKind
+from mappings.rules import Aggregate, Owner, WriteRule
 
 
 class RuleSetRow(Base):
@@ -44,6 +44,7 @@ class FieldMapRow(Base):
     __table_args__ = (
         one_of("owner", get_args(Owner)),
         one_of("rule", get_args(WriteRule)),
+        one_of("aggregate", ("", *get_args(Aggregate))),
     )
 
     rule_set_id: Mapped[int] = mapped_column(ForeignKey("rule_sets.id"), primary_key=True)
@@ -59,6 +60,8 @@ class FieldMapRow(Base):
     rule: Mapped[str] = mapped_column(server_default="always")
     required: Mapped[bool] = mapped_column(server_default="false")
     passive: Mapped[bool] = mapped_column(server_default="false")
+    aggregate: Mapped[str] = mapped_column(server_default="")
+    counted: Mapped[list[str]] = mapped_column(server_default="{}")
 
 
 class IdentityRuleRow(Base):
@@ -109,6 +112,7 @@ class RolePathwayRow(Base):
         ForeignKeyConstraint(["rule_set_id", "pathway"], ["pathways.rule_set_id", "pathways.name"]),
         one_of("on_leave", get_args(OnLeave)),
         one_of("in_progress", get_args(InProgress)),
+        one_of("leavers", get_args(Leavers)),
     )
 
     rule_set_id: Mapped[int] = mapped_column(ForeignKey("rule_sets.id"), primary_key=True)
@@ -124,6 +128,7 @@ class RolePathwayRow(Base):
     ends: Mapped[date | None]
     on_leave: Mapped[str] = mapped_column(server_default="keep")
     in_progress: Mapped[str] = mapped_column(server_default="keep")
+    leavers: Mapped[str] = mapped_column(server_default="keep")
 
 
 class OverrideRow(Base):

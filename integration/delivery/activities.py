@@ -11,14 +11,14 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection
 
-from integration.delivery import policy, trouble
-from integration.delivery.drain import Claim, Drain, Turn, counts
+from integration.delivery import policy
+from integration.delivery.drain import Claim, Drain, Turn
 from integration.delivery.lease import Lease
 from integration.delivery.posting import Posting
 from integration.errors import ConnectionBroken, Reason
 from integration.model.activities import WRITE_ACTIVITY
 from integration.ports import ActivityStore
-from integration.storage import attempts, breakers, calls, connections, deliveries, outlook
+from integration.storage import attempts, breakers, deliveries, outlook
 from integration.storage.base import AWAY
 from integration.storage.deliveries import Claimed, Settled
 
@@ -78,25 +78,13 @@ class Poster(Drain[Claimed, Posting]):
                 subject_type="delivery",
                 action=WRITE_ACTIVITY,
             )
-            calls.add(db, self.connection, turn.calls)
-            if isinstance(done.trouble, ConnectionBroken) and done.trouble.reason in _ALONE:
+            is_alone = isinstance(done.trouble, ConnectionBroken) and done.trouble.reason in _ALONE
+            self.note(db, turn, None if is_alone else done.trouble, was_called=bool(done.calls) and not is_alone)
+            if is_alone and done.trouble:
                 # The contacts go on: what is missing is missing for the timeline only.
                 breakers.trip(db, self.connection, WRITE_ACTIVITY, _ALONE[done.trouble.reason], policy.REFUSED_SECONDS)
                 log.error("activities.refused", connection=self.connection, reason=done.trouble.reason.value)
-            elif done.trouble is not None:
-                trouble.note(db, self.connection, WRITE_ACTIVITY, done.trouble)
-            elif done.calls and not turn.now.is_clear:
-                connections.heal(db, self.connection)
-                breakers.succeed(db, self.connection, WRITE_ACTIVITY)
-        log.info(
-            "activities.settled",
-            connection=self.connection,
-            rows=len(rows),
-            late=len(rows) - len(kept),
-            calls=done.calls,
-            outcomes=counts(outcomes),
-            trouble=done.trouble.reason.value if done.trouble else None,
-        )
+        log.info("activities.settled", **self.told(done, rows, kept, outcomes))
         return outcomes
 
 

@@ -17,16 +17,17 @@ class Comparison(Settlement):
     """Compares the rows of a batch, each by the target of its person.
 
     `left_out` are properties not to be written, `believed` the rows that were compared with what we knew, without a
-    look.
+    look. `along`: the property that names a contact's account, which is read with the others and never written.
     """
 
     ring: KeyRing
+    along: str | None = None
     left_out: frozenset[str] = frozenset()
     believed: set[int] = field(default_factory=set)
 
     def _known_values(self, row: Claimed) -> Fields | None:
         belief = None if row.is_doubted else Belief.opened(self.ring, row.id, row.remote_values)
-        if belief is None:
+        if belief is None or (self.along and self.along not in belief.known):
             return None
         # A property that was left out and is back may hold anything: read it. So may one that rules have just begun to
         # fill, where we would not write it whatever it holds.
@@ -78,4 +79,5 @@ class Comparison(Settlement):
         ]
 
     def _sealed(self, row: Claimed, values: Fields) -> bytes:
-        return Belief(values, self.left_out).sealed(self.ring, row.id, self.targets[row.person_id].wanted)
+        kept = {*self.targets[row.person_id].wanted, *filter(None, [self.along])}
+        return Belief(values, self.left_out).sealed(self.ring, row.id, kept)

@@ -27,10 +27,13 @@ from integration.errors import (
     UnknownOutcome,
 )
 from integration.model.contacts import Answer, ContactWrite, Failed, Fields, RemoteContact, Written
-from integration.ports import ContactStore
+from integration.ports import RecordStore
 from integration.storage.sync_state import Claimed, Settled
 
 log = structlog.get_logger(__name__)
+
+Upsert = Callable[[str, Sequence[ContactWrite]], Mapping[str, Answer]]
+"""Create or update by a unique property, as `ContactStore.upsert` does."""
 
 Owners = Callable[[Sequence[str]], Mapping[str, int]]
 """Ask which of our people these CRM ids are linked to."""
@@ -41,11 +44,13 @@ class Batch(Comparison):
     """One claimed batch on its way; each step moves rows from open to `settled`.
 
     `retried` are properties that were left out until now, `dead_keys` ones that contacts cannot be found by. `moved`
-    are ids that turned out to lead to another contact, `rewritten` properties that somebody had put back since we
-    wrote them. Before each call `hold` is asked whether the rows are still ours.
+    are ids that turned out to lead to another contact, `accounts` by row what `along` was seen to say ('' = nothing:
+    they have none, or there is no contact), `rewritten` properties that somebody had put back since we
+    wrote them. Without `upsert` nothing is ever created. Before each call `hold` is asked whether the rows are still
+    ours.
     """
 
-    store: ContactStore
+    store: RecordStore
     owners: Owners
     retried: frozenset[str] = frozenset()
     dead_keys: frozenset[str] = frozenset()
@@ -56,8 +61,10 @@ class Batch(Comparison):
     accepted_fields: set[str] = field(default_factory=set)
     refused_keys: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
+    accounts: dict[int, str] = field(default_factory=dict)
     rewritten: list[tuple[int, str]] = field(default_factory=list)
     calls: int = 0
+    upsert: Upsert | None = None
     hold: Callable[[], bool] = lambda: True
 
     def run(self, rows: Sequence[Claimed]) -> None:
@@ -73,6 +80,8 @@ class Batch(Comparison):
                 self.believed.add(row.id)
                 self._compare(row, row.remote_id, known, changes)
         missing = self._find(strangers, changes)
+        if self.along:
+            self.accounts |= {row.id: "" for row in missing}
         self._update(list(changes.values()))
         self._create([row for row in missing if self._is_wanted(row)])
         self.give_back(rows)
@@ -99,6 +108,8 @@ class Batch(Comparison):
         if self.links.setdefault(remote_id, row.person_id) != row.person_id:
             self._park_shared(row, self.links[remote_id])
             return
+        if seen and self.along:
+            self.accounts[row.id] = known.get(self.along, "").strip()
         different = self._changes(row, known)
         if different:
             changes[row.id] = (row, remote_id, different, known)
@@ -165,6 +176,7 @@ class Batch(Comparison):
 
     def _park_shared(self, row: Claimed, holder: int) -> None:
         """Leave to a person that a contact is another's, who is named by our number: that outlives an erasure."""
+        self.accounts[row.id] = ""
         self._park(row, Reason.CONTACT_SHARED, f"the contact found stands for person {holder} already")
 
     def _keys(self, row: Claimed) -> list[tuple[str, str]]:
@@ -175,7 +187,8 @@ class Batch(Comparison):
         """Add the contacts found by one key. A key the CRM cannot look up by is left out; the next one serves."""
         if not asked or not self._may_call():
             return
-        fields = sorted({f for target in self.targets.values() for f in target.wanted} - self.left_out)
+        wanted = {f for target in self.targets.values() for f in target.wanted} - self.left_out
+        fields = sorted(wanted | {*filter(None, [self.along])})
         try:
             for value, contact in self.store.read(by, list(asked), fields).items():
                 found[asked[value].id] = contact
@@ -246,7 +259,7 @@ class Batch(Comparison):
                 )
                 for row, key in chosen
             ]
-            answers = self._call(partial(self.store.upsert, by), writes, [row for row, _ in chosen])
+            answers = self._call(partial(self.upsert, by), writes, [row for row, _ in chosen]) if self.upsert else None
             for (row, _), write in zip(chosen, writes, strict=True):
                 if answers is None:
                     continue
@@ -288,9 +301,10 @@ class Batch(Comparison):
             answered = {f: v for f, v in answer.fields.items() if f in write.fields}
             now_there = {**blank, **known, **write.fields, **answered}
             has_more = write.key is not None and self._must_look(row, now_there)
+            is_unseen = self.along is not None and self.along not in now_there
             done = Settled(
                 row.id,
-                "due" if has_more else "in_step",
+                "due" if has_more or is_unseen else "in_step",
                 Reason.WRITTEN,
                 written=self._version(row),
                 remote_id=answer.id,
@@ -298,7 +312,7 @@ class Batch(Comparison):
                 remote_origin="sent",
                 believed=row.id in self.believed,
                 forget=True,
-                after=0.0 if has_more else self._until_complete(row),
+                after=0.0 if has_more else policy.JOINED_SECONDS if is_unseen else self._until_complete(row),
             )
             self._settle(row, done, write.fields)
         else:

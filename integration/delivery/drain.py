@@ -6,7 +6,7 @@ One drain at a time works on it, in all processes together; contacts, which must
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -19,14 +19,14 @@ from sqlalchemy import Connection, Engine
 from integration.delivery import policy, trouble
 from integration.delivery.budget import Budget
 from integration.delivery.flush import Flushed
-from integration.errors import Reason
+from integration.errors import CoursewireError, Reason
 from integration.observability import logs
 from integration.ports import ANY_CALL
-from integration.storage import breakers, outlook, rings
+from integration.storage import breakers, calls, connections, outlook, rings, sync_state
 from integration.storage.base import single
 from integration.storage.calls import Call
 from integration.storage.outlook import Outlook
-from integration.storage.sync_state import BACKFILL, LIVE
+from integration.storage.sync_state import BACKFILL, LIVE, Claimed
 
 
 class Row(Protocol):
@@ -57,8 +57,20 @@ class Outcome(Protocol):
         """Why."""
 
 
+class Done(Protocol):
+    """What work on a batch came to."""
+
+    @property
+    def calls(self) -> int:
+        """How many calls it took."""
+
+    @property
+    def trouble(self) -> CoursewireError | None:
+        """What stopped it, where something did."""
+
+
 R = TypeVar("R", bound=Row)
-B = TypeVar("B")
+B = TypeVar("B", bound=Done)
 
 
 class Claim(NamedTuple, Generic[R]):
@@ -119,6 +131,26 @@ class Drain(ABC, Generic[R, B]):
     def led_to(self, done: B) -> set[tuple[str, str]]:
         """Return (connection, operation) where something is due because of a batch that was settled."""
         return set()
+
+    def note(self, db: Connection, turn: Turn, error: CoursewireError | None, *, was_called: bool) -> None:
+        """Write down the calls, and what they say of the connection, in the transaction that settles."""
+        calls.add(db, self.connection, turn.calls)
+        if error is not None:
+            trouble.note(db, self.connection, self.operation, error)
+        elif was_called and not turn.now.is_clear:
+            connections.heal(db, self.connection)
+            breakers.succeed(db, self.connection, self.operation)
+
+    def told(self, done: B, rows: Sequence[R], kept: Collection[int], outcomes: Sequence[Outcome]) -> dict[str, object]:
+        """Return what the log says of a settled batch; `kept` are the rows whose outcome did not come too late."""
+        return {
+            "connection": self.connection,
+            "rows": len(rows),
+            "late": len(rows) - len(kept),
+            "calls": done.calls,
+            "outcomes": counts(outcomes),
+            "trouble": done.trouble.reason.value if done.trouble else None,
+        }
 
     def flush(self) -> Flushed:
         """Drain what is due; returns when nothing is, when the connection may not be called, or when time is up."""
@@ -209,6 +241,17 @@ class Drain(ABC, Generic[R, B]):
             limit = 1 if now.is_tripped else self.size
             lane = LIVE if now.lane is None else now.lane
             return self.claim(db, lease, limit=limit, first=lane, suspects=now.max_batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateDrain(Drain[Claimed, B]):
+    """A drain whose rows are of `sync_state`."""
+
+    def claim(self, db: Connection, lease: UUID, *, limit: int, first: int, suspects: int | None) -> Claim[Claimed]:
+        """Claim what is due."""
+        return Claim(
+            sync_state.claim(db, self.connection, self.operation, lease, limit=limit, first=first, suspects=suspects)
+        )
 
 
 def counts(outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -8,15 +8,14 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection
 
-from integration.delivery import trouble
-from integration.delivery.drain import Claim, Drain, Turn, counts
+from integration.delivery.drain import Claim, Drain, Turn
 from integration.delivery.lease import Lease
 from integration.delivery.placement import Placement
 from integration.model.enrollments import WRITE_ENROLLMENT
 from integration.model.people import LEARNER
 from integration.ports import EnrollmentStore
 from integration.security.seal import KeyRing
-from integration.storage import attempts, breakers, calls, connections, enrollments, outlook, people
+from integration.storage import attempts, enrollments, outlook, people
 from integration.storage.base import AWAY, single
 from integration.storage.enrollments import Claimed, Settled
 
@@ -98,19 +97,6 @@ class Enroller(Drain[Claimed, Placement]):
                 subject_type="enrollment",
                 action=WRITE_ENROLLMENT,
             )
-            calls.add(db, self.connection, turn.calls)
-            if done.trouble is not None:
-                trouble.note(db, self.connection, WRITE_ENROLLMENT, done.trouble)
-            elif done.calls and not turn.now.is_clear:
-                connections.heal(db, self.connection)
-                breakers.succeed(db, self.connection, WRITE_ENROLLMENT)
-        log.info(
-            "enrollments.settled",
-            connection=self.connection,
-            rows=len(rows),
-            late=len(rows) - len(kept),
-            calls=done.calls,
-            outcomes=counts(outcomes),
-            trouble=done.trouble.reason.value if done.trouble else None,
-        )
+            self.note(db, turn, done.trouble, was_called=bool(done.calls))
+        log.info("enrollments.settled", **self.told(done, rows, kept, outcomes))
         return outcomes

@@ -18,11 +18,12 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from integration import merging
-from integration.delivery import policy, trouble
+from integration.delivery import joining, policy, trouble
 from integration.delivery.budget import Budget
 from integration.delivery.contacts import Batch
 from integration.delivery.lease import Lease
 from integration.errors import Reason, RetryLater
+from integration.model.accounts import WRITE_ACCOUNT
 from integration.model.contacts import CONTACT, Projected
 from integration.observability import logs
 from integration.ports import ContactStore
@@ -42,6 +43,7 @@ from integration.storage import (
 from integration.storage.base import AWAY, single, snapshot
 from integration.storage.calls import Call
 from integration.storage.outlook import Outlook
+from integration.storage.roles import Watching
 from integration.storage.sync_state import BACKFILL, LIVE, Claimed
 
 log = structlog.get_logger(__name__)
@@ -87,6 +89,7 @@ class Flusher:
     budget: Budget
     places: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(4))
     on_link: Callable[[Connection, Collection[int]], None] | None = None
+    watching: Watching | None = None
     _turns: "count[int]" = field(default_factory=lambda: count(1))
 
     def flush(self) -> Flushed:
@@ -210,7 +213,7 @@ class Flusher:
             batch = self._written(rows, Lease(self.engine, lease, [row.id for row in rows]), now)
         self.budget.give_back()
         made = self.take_calls()
-        trouble.settle_in_time(lambda: self._settle(batch, rows, lease, started, now, made))
+        trouble.settle_in_time(lambda: self._settle(batch, rows, lease, started, now, made, flushed.led_to))
         self._follow(batch.moved)
         flushed.batches += 1
         flushed.settled += len(batch.settled)
@@ -249,6 +252,7 @@ class Flusher:
             properties = quarantine.known(db, self.connection, CONTACT, CONTACT_KEY)
         return Batch(
             store=self.store,
+            upsert=self.store.upsert,
             ring=self.ring,
             owners=self._owners,
             left_out=properties[CONTACT].held,
@@ -257,6 +261,7 @@ class Flusher:
             targets=projected.targets,
             unreadable=projected.unreadable,
             rule_set=projected.rule_set,
+            along=projected.along,
         )
 
     def _owners(self, remote_ids: Sequence[str]) -> Mapping[str, int]:
@@ -272,6 +277,7 @@ class Flusher:
         started: datetime,
         now: Outlook,
         made: Sequence[Call],
+        led_to: set[tuple[str, str]],
     ) -> None:
         with self.engine.begin() as db:
             # People are held before rows of sync_state, as everywhere.
@@ -289,6 +295,9 @@ class Flusher:
                 started_at=started,
                 rule_set=batch.rule_set,
             )
+            joining.hear_own_roles(db, self.connection, batch, kept, self.watching)
+            if joining.join(db, self.connection, batch, rows, kept):
+                led_to.add((self.connection, WRITE_ACCOUNT))
             calls.add(db, self.connection, made)
             new_refusals = self._note_fields(db, batch)
             in_loop = loops.count(db, self.connection, batch.rewritten)

@@ -14,9 +14,7 @@ from sqlalchemy import Connection, Engine
 from integration.delivery import trouble
 from integration.delivery.budget import Budget
 from integration.errors import CoursewireError
-from integration.model.events import LearningEvent
-from integration.model.hints import ContactHint
-from integration.ports import Inbound
+from integration.ports import Said, Translator
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import breakers, calls, connections, inbox, outlook, rings
 from integration.storage.base import single
@@ -41,7 +39,7 @@ class Look(ABC):
     operation: ClassVar[str]
     engine: Engine
     connection: str
-    system: Inbound
+    system: Translator
     ring: KeyRing
     keys: IndexKeys
     take_calls: Callable[[], list[Call]]
@@ -94,9 +92,9 @@ class Look(ABC):
             finally:
                 self.budget.give_back()
 
-    def read(self, rows: Sequence[Claimed]) -> tuple[dict[int, Sequence[LearningEvent | ContactHint]], list[Settled]]:
+    def read(self, rows: Sequence[Claimed]) -> tuple[dict[int, Sequence[Said]], list[Settled]]:
         """Return what each row says, and what becomes of rows that cannot be read: the others are looked up."""
-        said: dict[int, Sequence[LearningEvent | ContactHint]] = {}
+        said: dict[int, Sequence[Said]] = {}
         settled = []
         for row in rows:
             try:

@@ -12,20 +12,20 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection
 
-from integration.acquaintance import EMAIL, Stranger, acquaint
-from integration.delivery.belief import Belief
+from integration.acquaintance import EMAIL
 from integration.delivery.look import Look, Looked
+from integration.delivery.meeting import Meeting
 from integration.errors import Reason
 from integration.model.contacts import CONTACT, RemoteContact
 from integration.model.hints import ContactHint
 from integration.model.people import normalise_email
 from integration.model.roles import Watch
 from integration.ports import ContactStore
-from integration.storage import doubts, inbox, people, roles
+from integration.storage import deals, doubts, inbox, people
 from integration.storage.base import single
 from integration.storage.inbox import Claimed, Settled
 from integration.storage.outlook import Outlook
-from integration.storage.roles import Heard, Watching
+from integration.storage.roles import Watching
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ class Lookup(Look):
         with self.engine.begin() as db:
             owners = people.by_email(db, sorted({email for email in emails.values() if email}), self.keys)
             found: dict[str, int | None] = {one: owners.get(email or "") for one, email in emails.items()}
-            met = self._meet(db, watch, contacts) if watch else {}
+            met = self._meet(db, watch, contacts, names) if watch else {}
             found |= met
             woken = doubts.wake(db, self.connection, sorted({who for who in found.values() if who is not None}))
             for row_id, hint in asked.items():
@@ -81,19 +81,8 @@ class Lookup(Look):
         log.info("contacts.looked_up", connection=self.connection, rows=len(rows), due=len(woken))
         looked.is_due |= bool(woken)
 
-    def _meet(self, db: Connection, watch: Watch, contacts: Mapping[str, RemoteContact]) -> dict[str, int]:
-        """Make people of contacts for whom there are rules, and let that be acted on when it has settled.
-
-        What was read just now is what is decided by, unless something else is heard meanwhile.
-        """
-        names = self.store.capabilities.name_properties
-        told = {one: contact.fields for one, contact in contacts.items() if watch.means_something(contact.fields)}
-        met = acquaint(
-            db, self.connection, [Stranger.of(one, fields, names) for one, fields in told.items()], self.ring, self.keys
-        )
-        rows = roles.hear(db, [Heard(self.connection, who, one, watch.settle) for one, who in met.items()])
-        read = {who: Belief({name: told[one].get(name, "") for name in watch.properties}) for one, who in met.items()}
-        roles.saw(
-            db, [(row, read[row.person_id].sealed(self.ring, row.id, watch.properties)) for row in rows if row.is_new]
-        )
-        return met
+    def _meet(
+        self, db: Connection, watch: Watch, contacts: Mapping[str, RemoteContact], names: Sequence[str]
+    ) -> dict[str, int]:
+        stays = deals.of_contacts(db, self.connection, list(contacts)) if watch.asks_for else {}
+        return Meeting(self.connection, names, self.ring, self.keys).meet(db, watch, contacts, stays)

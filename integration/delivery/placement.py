@@ -157,16 +157,15 @@ class Placement:
                 self._retry(row, self._later(row, answer.reason, answer.detail), policy.CAPS[Reason.CONFLICT])
             elif isinstance(answer, Failed):
                 self._park(row, Reason.UNKNOWN_LEARNER, answer.detail or "the user could not be created")
+            elif not self.profiles[row.person_id].email:
+                self._park(row, Reason.UNKNOWN_LEARNER, "no e-mail is known to find or create the user by")
+            elif not self.may_create:
+                self._park(row, Reason.UNKNOWN_LEARNER, "no user has this e-mail")
             else:
-                self._park(row, Reason.UNKNOWN_LEARNER, self._why_unknown(row))
+                self._lose(row, 1, CoursewireError(Reason.UNKNOWN_OUTCOME, "the answer does not name the user"))
 
     def _strangers(self, rows: Sequence[Claimed]) -> list[Claimed]:
         return [row for row in self._open(rows) if row.person_id not in self.users]
-
-    def _why_unknown(self, row: Claimed) -> str:
-        if not self.profiles[row.person_id].email:
-            return "no e-mail is known to find or create the user by"
-        return "no user has this e-mail" if not self.may_create else "the system did not say what became of the user"
 
     def _read(self, rows: Sequence[Claimed]) -> None:
         """See what became of writes whose answer was lost; what is found as wanted is there by our doing."""

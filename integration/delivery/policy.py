@@ -104,3 +104,7 @@ def as_asked(seconds: float) -> float:
     """Return seconds to pause where the other side asked for them: in full, and a little longer, each otherwise."""
     seconds = max(seconds, _LEAST)  # "now" would be a loop
     return seconds + random.uniform(0, min(1.0, 0.1 * seconds))
+
+
+JOINED_SECONDS = 60.0
+"""How long after a contact was created it is looked at once more: by then the CRM has put it under its company."""

@@ -8,24 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
-from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
 
 from integration import merging
-from integration.delivery import policy, trouble
+from integration.delivery import policy
 from integration.delivery.belief import Belief
-from integration.delivery.drain import Claim, Drain, Turn, counts
+from integration.delivery.drain import StateDrain, Turn
 from integration.delivery.lease import Lease
 from integration.errors import BatchRejected, CoursewireError, Reason, Rejected, RetryLater
-from integration.model.contacts import Fields
+from integration.model.contacts import Fields, RemoteContact
 from integration.model.roles import READ_ROLE, Decided, Watch
 from integration.ports import ContactStore
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import breakers, calls, connections, roles, sync_state
+from integration.storage import roles, storm, sync_state
 from integration.storage.base import AWAY, single
-from integration.storage.roles import Watching
+from integration.storage.roles import ACTED_ON, UNSETTLED, Watching
 from integration.storage.sync_state import Claimed, Settled
 
 log = structlog.get_logger(__name__)
@@ -41,12 +40,13 @@ The last argument says how many seconds ago something was heard of a person's ro
 class Reading:
     """What was read: values by row id; `gone` are rows whose contact is not there, `moved` ids that lead to others.
 
-    `was_away`: our own database was, so nothing is known of any row.
+    `beside` is what was read in passing, by person; `was_away`: our own database was, so nothing is known of any row.
     """
 
     watch: Watch | None = None
     seen: dict[int, Fields] = field(default_factory=dict)
     fresh: dict[int, str] = field(default_factory=dict)
+    beside: dict[int, RemoteContact] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
     failed: dict[int, Settled] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoleReader(Drain[Claimed, Reading]):
+class RoleReader(StateDrain[Reading]):
     """Reads roles of one CRM; `watching` says, as a transaction sees the rules, what is to be read."""
 
     operation: ClassVar[str] = READ_ROLE
@@ -71,12 +71,6 @@ class RoleReader(Drain[Claimed, Reading]):
     def size(self) -> int:
         """How many contacts one read takes."""
         return self.store.capabilities.batch_size
-
-    def claim(self, db: Connection, lease: UUID, *, limit: int, first: int, suspects: int | None) -> Claim[Claimed]:
-        """Claim roles that have settled."""
-        return Claim(
-            sync_state.claim(db, self.connection, READ_ROLE, lease, limit=limit, first=first, suspects=suspects)
-        )
 
     def work(self, rows: Sequence[Claimed], turn: Turn) -> Reading:
         """Read what is in doubt or not known; the rest is decided by what was read before."""
@@ -109,41 +103,39 @@ class RoleReader(Drain[Claimed, Reading]):
             return
         reading.calls += 1
         try:
-            found = self.store.read(None, list(asked), sorted(reading.watch.properties))
+            found = self.store.read(None, list(asked), sorted(reading.watch.properties | reading.watch.beside))
         except Rejected as error:
             raise BatchRejected(error.reason, error.detail) from None
         for contact_id, row in asked.items():
-            if (contact := found.get(contact_id)) is None:
-                reading.gone.add(row.id)
-                continue
-            reading.seen[row.id] = {name: contact.fields.get(name, "") for name in reading.watch.properties}
-            reading.fresh[row.id] = contact.id
-            if contact.id != contact_id:
-                reading.moved[contact_id] = contact.id
+            self._take(row, found.get(contact_id), reading.watch, reading)
+
+    def _take(self, row: Claimed, contact: RemoteContact | None, watch: Watch, reading: Reading) -> None:
+        if contact is None:
+            reading.gone.add(row.id)
+            return
+        reading.seen[row.id] = {name: contact.fields.get(name, "") for name in watch.properties}
+        reading.fresh[row.id] = contact.id
+        if row.remote_id and contact.id != row.remote_id:
+            reading.moved[row.remote_id] = contact.id
+        elif watch.beside:
+            fields = {name: contact.fields.get(name, "") for name in watch.beside}
+            reading.beside[row.person_id] = RemoteContact(contact.id, fields)
 
     def settle(self, done: Reading, rows: Sequence[Claimed], turn: Turn) -> Sequence[Settled]:
         """Decide by what was read and settle, in one transaction."""
         with self.engine.begin() as db:
             decided = self._decided(db, done, rows)
+            self._tell(db, done.beside)
             outcomes = [self._outcome(row, done, decided) for row in rows]
+            if decided:
+                storm.note(db, turn.lease, [row.id for row in rows], decided.marks)
             kept = sync_state.settle(db, turn.lease, outcomes, rule_set=decided.rule_set if decided else None)
-            calls.add(db, self.connection, turn.calls)
-            if done.trouble is not None:
-                trouble.note(db, self.connection, READ_ROLE, done.trouble)
-            elif done.calls and not turn.now.is_clear:
-                connections.heal(db, self.connection)
-                breakers.succeed(db, self.connection, READ_ROLE)
+            self.note(db, turn, done.trouble, was_called=bool(done.calls))
         done.led_to = decided.led_to if decided else frozenset()
+        if held := sum(outcome.reason is Reason.STORM_GUARD for outcome in outcomes):
+            log.warning("roles.held", connection=self.connection, count=held)
         self._follow(done.moved)
-        log.info(
-            "roles.settled",
-            connection=self.connection,
-            rows=len(rows),
-            late=len(rows) - len(kept),
-            calls=done.calls,
-            outcomes=counts(outcomes),
-            trouble=done.trouble.reason.value if done.trouble else None,
-        )
+        log.info("roles.settled", **self.told(done, rows, kept, outcomes))
         return outcomes
 
     def led_to(self, done: Reading) -> set[tuple[str, str]]:
@@ -159,6 +151,15 @@ class RoleReader(Drain[Claimed, Reading]):
         ages = {one.person_id: one.age for one in heard if one.age is not None}
         return self.decide(db, self.connection, seen, ages)
 
+    def _tell(self, db: Connection, beside: Mapping[int, RemoteContact]) -> None:
+        """Tell contacts that are yet to be written first what they hold: nobody has to look for it."""
+        untried = roles.untried(db, self.connection, beside)
+        told = [
+            (row_id, who, beside[who].id, Belief(beside[who].fields).sealed(self.ring, row_id, beside[who].fields))
+            for row_id, who in untried
+        ]
+        roles.tell(db, self.connection, told)
+
     def _outcome(self, row: Claimed, done: Reading, decided: Decided | None) -> Settled:
         if row.id in done.failed:
             return done.failed[row.id]
@@ -170,17 +171,28 @@ class RoleReader(Drain[Claimed, Reading]):
         if decided is None or row.id not in done.seen:
             reason = done.trouble.reason if done.trouble else Reason.PAUSED
             return Settled(row.id, "due", reason, after=0.0, attempt_counts=False, max_batch=row.max_batch)
+        return self._decided_outcome(row, done, decided)
+
+    def _decided_outcome(self, row: Claimed, done: Reading, decided: Decided) -> Settled:
+        if decided.is_held(row.person_id):
+            # What was read is not kept, because it is not acted on: whoever looks at the row next reads it again.
+            after = policy.recheck(row.attempts)
+            return Settled(row.id, "parked", Reason.STORM_GUARD, projected=row.wanted, after=after)
         rest = decided.put_off.get(row.person_id)
         if rest is None:
             again = decided.again.get(row.person_id)
-            outcome = Settled(row.id, "in_step", Reason.DECIDED, written=row.wanted, after=again)
+            outcome = Settled(
+                row.id, "in_step", Reason.DECIDED, written=row.wanted, after=again, remote_origin=ACTED_ON
+            )
         else:
-            outcome = Settled(row.id, "waiting", Reason.SETTLING, after=rest, attempt_counts=False)
+            outcome = Settled(
+                row.id, "waiting", Reason.SETTLING, after=rest, attempt_counts=False, remote_origin=UNSETTLED
+            )
         if (contact_id := done.fresh.get(row.id)) is None:
             return outcome
         belief = Belief(done.seen[row.id])
         sealed = belief.sealed(self.ring, row.id, belief.known)
-        return replace(outcome, remote_id=contact_id, remote_values=sealed, remote_origin="seen")
+        return replace(outcome, remote_id=contact_id, remote_values=sealed)
 
     def _follow(self, moved: Mapping[str, str]) -> None:
         """Follow the merges that reads have shown; what fails is shown again by the next read."""

@@ -12,6 +12,7 @@ import pytest
 import responses
 
 from integration.config import ConnectionConfig
+from integration.connectors.crm.hubspot import HubSpot
 from integration.connectors.crm.hubspot_definitions import definition, differences, label
 from integration.connectors.crm.hubspot_paths import Version
 from integration.connectors.crm.hubspot_setup import Setup
@@ -25,6 +26,8 @@ WANTED = (*DEFAULTS, Wanted("certified_alpha", "bool"), Wanted("certified_alpha_
 NAMES = {one.name for one in WANTED}
 CREATIONS = ("properties.group_create", "properties.create")
 GROUP = Step("the group lms_sync")
+OF_COMPANIES = (Wanted("lms_people", "number", of="account"), Wanted("lms_source", "date", of="account"))
+"""The second has the name of a property of contacts, and another form."""
 HOST = "https://crm.test"
 LISTED = f"{HOST}/crm/properties/2026-09/contacts"
 ROOM = f"{HOST}/crm/limits/2026-09/custom-properties"
@@ -51,11 +54,21 @@ def http() -> Iterator[responses.RequestsMock]:
         yield mock
 
 
-def setup(url: str = HOST, version: Version = "2026-09") -> Setup:
-    """The set-up of an account."""
+def connection(url: str, version: Version = "2026-09") -> ConnectionConfig:
+    """An account, as the connections file has it."""
     options = {"api_version": version}
     settings = {"name": "crm", "system": "hubspot", "base_url": url, "options": options}
-    return Setup(ConnectionConfig.model_validate({**settings, "credentials": {"token": {"env": "TEST_HUBSPOT_TOKEN"}}}))
+    return ConnectionConfig.model_validate({**settings, "credentials": {"token": {"env": "TEST_HUBSPOT_TOKEN"}}})
+
+
+def setup(url: str = HOST, version: Version = "2026-09") -> Setup:
+    """The set-up of an account."""
+    return Setup(connection(url, version))
+
+
+def doctor(url: str) -> HubSpot:
+    """The account, asked how it is."""
+    return HubSpot(connection(url))
 
 
 def apply(one: Setup, wanted: Sequence[Wanted] = WANTED) -> list[Taken]:
@@ -104,7 +117,7 @@ def test_a_bare_portal_is_set_up_once(bare: HubSpotSandbox, version: Version) ->
     assert all(one.created and one.finding.ok for one in taken)
     assert is_whole(bare)
     again = crm.plan(WANTED)
-    assert (again.steps, again.there) == ((), frozenset(NAMES))
+    assert (again.steps, again.there) == ((), frozenset(WANTED))
     assert all(one.ok for one in again.findings)
 
 
@@ -236,6 +249,109 @@ def test_a_token_that_may_not_create_is_told_once(bare: HubSpotSandbox) -> None:
     assert "lacks crm.schemas.contacts.read" in plan.findings[0].what
     bare.configure(missing_scopes=["crm.objects.contacts.read"])
     assert len(setup(bare.url).plan(WANTED).steps) == len(WANTED) + 1, "room is not told, and that is all"
+
+
+# --- companies
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_companies_are_set_up_beside_contacts(bare: HubSpotSandbox, version: Version) -> None:
+    """Each property where it belongs, also one whose name both have; the second time nothing is left to do."""
+    crm = setup(bare.url, version)
+    plan = crm.plan((*WANTED, *OF_COMPANIES))
+    assert [step.what for step in plan.steps][-3:] == [
+        "the group lms_sync of companies",
+        "company property lms_people (number)",
+        "company property lms_source (date)",
+    ]
+    assert all(one.created and one.finding.ok for one in crm.install(plan.steps))
+    assert is_whole(bare)
+    made = {name: one["type"] for name, one in bare.company_properties().items() if one["groupName"] == "lms_sync"}
+    assert made == {"lms_people": "number", "lms_source": "date"}
+    again = crm.plan((*WANTED, *OF_COMPANIES))
+    assert (again.steps, again.there) == ((), frozenset((*WANTED, *OF_COMPANIES)))
+    assert "all 2 properties of companies that the rules write are there" in [one.what for one in again.findings]
+
+
+def test_without_rules_of_companies_nothing_is_asked_of_them(bare: HubSpotSandbox) -> None:
+    """Who fills no company needs no permission for them."""
+    bare.configure(missing_scopes=["crm.schemas.companies.read", "crm.objects.companies.read"])
+    crm = setup(bare.url)
+    assert all(one.finding.ok for one in crm.install(crm.plan(WANTED).steps))
+    assert not any(one["operation"].startswith("compan") for one in bare.calls())
+
+
+def test_what_companies_have_already_is_never_changed(bare: HubSpotSandbox) -> None:
+    """A wrong type is named as a company's and stays; a name taken meanwhile is compared with the company's own."""
+    theirs = {"groupName": "companyinformation", "label": "Theirs", "type": "string", "fieldType": "text"}
+    groups = [{"name": "companyinformation", "label": "Theirs"}]
+    crm = setup(bare.url)
+    steps = crm.plan(OF_COMPANIES).steps
+    bare.change_companies(groups=groups, properties=[{**theirs, "name": "lms_people"}])
+    before = bare.company_properties()["lms_people"]
+    [group, wrong, made] = crm.install(steps)
+    assert (group.created, made.created, wrong.finding.ok) == (True, True, False)
+    assert "the company property lms_people is string, not number" in wrong.finding.what
+    plan = crm.plan(OF_COMPANIES)
+    assert [(one.about, one.of) for one in plan.findings] == [("lms_people", "account")]
+    assert plan.steps == ()
+    assert bare.company_properties()["lms_people"] == before
+
+
+def test_a_permission_for_companies_that_is_missing_stops_no_contact(bare: HubSpotSandbox) -> None:
+    """It is named, after everything of contacts was created; what cannot be listed is not planned."""
+    bare.configure(missing_scopes=["crm.schemas.companies.write"])
+    taken = apply(setup(bare.url), (*WANTED, *OF_COMPANIES))
+    assert is_whole(bare)
+    [failed] = [one.finding for one in taken if not one.finding.ok]
+    assert failed.what.startswith("the token lacks crm.schemas.companies.write: ")
+    bare.configure(missing_scopes=["crm.schemas.companies.read", "crm.objects.companies.read"])
+    plan = setup(bare.url).plan((*WANTED, *OF_COMPANIES))
+    assert plan.steps == ()
+    assert plan.findings[-1].what.startswith("the token lacks crm.schemas.companies.read: ")
+
+
+def test_room_is_that_of_companies(http: responses.RequestsMock) -> None:
+    """Their limit is their own: a full list of contacts keeps none of them out, and a full one of theirs does."""
+    http.get(LISTED, json={"results": [{"name": "email", "type": "string"}]})
+    http.get(LISTED.replace("contacts", "companies"), json={"results": [{"name": "name", "type": "string"}]})
+    full = {"objectTypeId": "0-2", "limit": 10, "usage": 9}
+    http.get(ROOM, json={"byObjectType": [{"objectTypeId": "0-1", "limit": 10, "usage": 0}, full]})
+    plan = setup().plan((Wanted("lms_people", "number"), *OF_COMPANIES))
+    assert {step.of for step in plan.steps} == {"contact"}
+    assert "room for 1 more custom properties of companies, and 2 are missing" in plan.findings[-1].what
+
+
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        ("crm.objects.companies.read", "no company is compared"),
+        ("crm.objects.companies.write", "no company is written"),
+        ("crm.schemas.companies.read", "are not found early"),
+    ],
+)
+def test_check_names_each_permission_for_companies(bare: HubSpotSandbox, scope: str, said: str) -> None:
+    """Where rules fill companies, and only there; the calls that ask change nothing."""
+    both = ["crm.schemas.companies.read", "crm.objects.companies.read"] if "schemas" in scope else [scope]
+    bare.configure(missing_scopes=both)
+    before = bare.companies()
+    found = [one.what for one in doctor(bare.url).check(lambda _: OF_COMPANIES) if not one.ok]
+    assert any(one.startswith(f"the token lacks {scope}: ") and said in one for one in found)
+    assert not any("contacts" in one for one in found)
+    assert not [one for one in doctor(bare.url).check(lambda _: ()) if "compan" in one.what]
+    assert bare.companies() == before
+
+
+def test_check_names_what_companies_lack(bare: HubSpotSandbox) -> None:
+    """Missing and wrong properties each in a sentence that says whose they are."""
+    form = {"groupName": "lms_sync", "label": "x", "type": "string", "fieldType": "text"}
+    groups = [{"name": "lms_sync", "label": "LMS sync"}]
+    bare.change_companies(groups=groups, properties=[{**form, "name": "lms_source"}])
+    found = [one.what for one in doctor(bare.url).check(lambda _: OF_COMPANIES) if not one.ok]
+    assert found == [
+        "the company property lms_people does not exist and will not be written",
+        "the company property lms_source is string, not date: its values may be refused",
+    ]
 
 
 # --- answer by answer

@@ -1,6 +1,6 @@
 """A whole installation in one process: a CRM and an LMS over real HTTP, rules published, and everything in between."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from integration.security.seal import IndexKeys, KeyRing
 from integration.settings import Settings
 from mappings import loader, store
-from scripts.sandbox.academy import Academy
+from scripts.sandbox.academy import TOKEN, Academy
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.assembly import Assembly
 from tests.db.conftest import Put, Telling
@@ -22,6 +22,7 @@ from tests.db.test_flush import plenty
 from tests.db.test_pipeline import rows
 
 ROLE = "jobtitle"
+CRM_TOKEN = "t0ken"
 
 OPEN = """
 SELECT 'sync_state', operation, status, reason FROM sync_state WHERE status IN ('due', 'sending', 'waiting')
@@ -137,8 +138,10 @@ class Ground:
     database_url: str
 
 
-def found(ground: Ground, crm: HubSpotSandbox, academy: Academy, **options: Any) -> Firm:
-    """Return an installation that knows nobody."""
+def found(
+    ground: Ground, crm: HubSpotSandbox, academy: Academy, *, per_hour: int | str = "unlimited", **options: Any
+) -> Firm:
+    """Return an installation that knows nobody; the guard stops no storm, unless it is given a number."""
     config = {
         "connections": {
             "academy": {
@@ -147,6 +150,7 @@ def found(ground: Ground, crm: HubSpotSandbox, academy: Academy, **options: Any)
                 "credentials": {"token": {"env": "ACADEMY_TOKEN"}},
                 "webhook": {"secrets": [{"env": "TEST_SECRET"}]},
                 "options": {"create_users": True},
+                "poll": {"every": "day"},
             },
             "crm": {
                 "system": "hubspot",
@@ -159,6 +163,7 @@ def found(ground: Ground, crm: HubSpotSandbox, academy: Academy, **options: Any)
             {"from": "academy", "to": "crm", "flows": {"completion": "realtime", "progress": "realtime"}},
             {"from": "crm", "to": "academy", "flows": {"role_change": "realtime"}},
         ],
+        "guard": {"per_hour": per_hour},
     }
     path = ground.folder / "coursewire.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -171,6 +176,24 @@ def found(ground: Ground, crm: HubSpotSandbox, academy: Academy, **options: Any)
 
 
 @pytest.fixture
-def ground(engine: Engine, keyring: KeyRing, keys: IndexKeys, put: Put, tmp_path: Path, database_url: str) -> Ground:
-    """A database of its own, and a folder."""
+def ground(
+    engine: Engine,
+    keyring: KeyRing,
+    keys: IndexKeys,
+    put: Put,
+    tmp_path: Path,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Ground:
+    """A database of its own, a folder, and the secrets that the configuration names."""
+    monkeypatch.setenv("TEST_TOKEN", CRM_TOKEN)
+    monkeypatch.setenv("ACADEMY_TOKEN", TOKEN)
+    monkeypatch.setenv("TEST_SECRET", "whsec_" + "QUJD" * 8)
     return Ground(engine, keyring, keys, put, tmp_path, database_url)
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[HubSpotSandbox]:
+    """One CRM for all tests of a file."""
+    with HubSpotSandbox(token=CRM_TOKEN, rate=100_000, products="alpha") as sandbox:
+        yield sandbox

@@ -11,9 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from integration.config import ConnectionConfig
-from integration.connectors.client import Call, CallRecord, Client, Limits, Reply
+from integration.connectors.client import Call, Client, Gate, OnCall, Reply
 from integration.connectors.crm import (
     hubspot_check,
+    hubspot_definitions,
     hubspot_event_definitions,
     hubspot_oauth,
     hubspot_scopes,
@@ -35,7 +36,7 @@ from integration.errors import (
     UnknownOutcome,
 )
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
-from integration.ports import ANY_CALL, Capabilities, Finding, GrantStore, WhatIsWanted
+from integration.ports import ANY_CALL, Capabilities, ContactPage, Finding, GrantStore, WhatIsWanted, of_accounts
 
 CAPABILITIES = Capabilities(
     receives_webhooks=True,
@@ -43,6 +44,7 @@ CAPABILITIES = Capabilities(
     batch_size=100,
     rates=RATES,
     name_properties=("firstname", "lastname"),
+    account_property="associatedcompanyid",
 )
 DEFAULT_URL = "https://api.hubapi.com"
 
@@ -59,11 +61,10 @@ class HubSpot:
     def __init__(
         self,
         config: ConnectionConfig,
-        on_call: Callable[[CallRecord], None] | None = None,
-        gate: Callable[[str], None] | None = None,
+        on_call: OnCall = None,
+        gate: Gate = None,
         grants: Callable[[], GrantStore] | None = None,
         *,
-        limits: Limits = Limits(),  # noqa: B008 - immutable
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`grants` leads to where OAuth tokens are kept.
@@ -79,7 +80,6 @@ class HubSpot:
             allow_private_hosts=config.allow_private_hosts,
             on_call=on_call,
             gate=gate,
-            limits=limits,
         )
 
     def __repr__(self) -> str:
@@ -106,11 +106,28 @@ class HubSpot:
         if by is not None:
             body["idProperty"] = by
         reply = self.call("contacts.batch_read", body, records=len(wanted))
-        _raise_read_problems(by, reply)
-        answer = found(by, values, _results(reply, writes=False))
+        raise_read_problems(by, reply)
+        answer = found(by, values, results(reply, writes=False))
         if by is None and not answer and len(values) == 1:
             return self._read_one(values[0], names)
         return answer
+
+    def page(self, after: str | None, fields: Sequence[str]) -> ContactPage:
+        """Return the next 100 of all contacts, in the order of their ids; the archived ones are left out.
+
+        Source: HubSpot docs, contacts ("retrieve all contacts") and paging.
+        """
+        params = {"limit": str(self.capabilities.batch_size), "properties": ",".join(sorted({*fields, *ALWAYS_ASKED}))}
+        if after is not None:
+            params["after"] = after
+        reply = self.call("contacts.list", method="GET", params=params)
+        found = tuple(contacts(results(reply, writes=False)))
+        following = reply.body.get("paging") if isinstance(reply.body, dict) else None
+        following = following.get("next") if isinstance(following, dict) else None
+        cursor = following.get("after") if isinstance(following, dict) else None
+        if cursor is not None and cursor == after:
+            raise RetryLater(Reason.MALFORMED_ANSWER, "HubSpot answered a page that leads to itself")
+        return ContactPage(found, str(cursor) if cursor is not None else None)
 
     def update(self, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
         """Write to known ids; keyed by trace. A write without an answer was merged away, or we cannot tell.
@@ -129,14 +146,14 @@ class HubSpot:
     def check(self, wanted: WhatIsWanted | None = None) -> list[Finding]:
         """Return what is right and what is not, changing nothing; raises nothing. `wanted` is what our rules write.
 
-        Source: HubSpot docs, properties and contacts (batch read).
+        Source: HubSpot docs, properties, contacts and companies (batch read, batch update).
         """
         where = self._config.base_url or DEFAULT_URL
         of_account = hubspot_check.findings(
             where,
-            properties=lambda: self.call("properties.list", method="GET").body,
+            properties=lambda of: self.call(f"{hubspot_definitions.KINDS[of].operations}.list", method="GET").body,
             contacts=lambda: self.read(None, ["1", "2"], []),
-            scopes=lambda: hubspot_scopes.probe(self._probe, *self._probes()),
+            scopes=lambda: hubspot_scopes.probe(self._probe, *self._probes(wanted)),
             role_property=self._config.options.role_property,
             events=self._events if self._config.options.activity == "custom_event" else None,
             wanted=wanted,
@@ -160,7 +177,15 @@ class HubSpot:
         self._raise_for(reply, writes=writes)
         return reply
 
-    def ask(self, operation: str, method: str = "GET", body: object = None, **place: str) -> Reply:
+    def ask(
+        self,
+        operation: str,
+        method: str = "GET",
+        body: object = None,
+        *,
+        params: Mapping[str, str] = MappingProxyType({}),
+        **place: str,
+    ) -> Reply:
         """Make one call that is about the account and not about contacts; `place` fills the path.
 
         A 404 and a 409 are answers, whatever their body. Source: HubSpot docs, properties.
@@ -168,7 +193,7 @@ class HubSpot:
         writes = operation in WRITES
         path = PATHS[operation][self._config.options.api_version]
         path = path.format(**{name: quote(value, safe="") for name, value in place.items()})
-        reply = self._send(Call(operation, method, path, body, writes=writes))
+        reply = self._send(Call(operation, method, path, body, params, writes=writes))
         if reply.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
             self._raise_for(reply, writes=writes)
         return reply
@@ -176,12 +201,13 @@ class HubSpot:
     def _events(self) -> hubspot_event_definitions.Found:
         return hubspot_event_definitions.read(self.call)
 
-    def _probes(self) -> tuple[hubspot_scopes.Probe, ...]:
+    def _probes(self, wanted: WhatIsWanted | None) -> tuple[hubspot_scopes.Probe, ...]:
         events = hubspot_scopes.EVENTS if self._config.options.activity == "custom_event" else ()
-        return (*hubspot_scopes.WRITING, *events)
+        companies = hubspot_scopes.COMPANIES if of_accounts(wanted) else ()
+        return (*hubspot_scopes.WRITING, *events, *companies)
 
     def _probe(self, one: hubspot_scopes.Probe) -> Reply:
-        return self.ask(one.operation, one.method, one.body, **one.place)
+        return self.ask(one.operation, one.method, one.body, params=MappingProxyType({}), **one.place)
 
     def _write(self, operation: str, by: str | None, writes: Sequence[ContactWrite]) -> dict[str, Answer]:
         _require_at_most(self.capabilities.batch_size, writes)
@@ -192,7 +218,7 @@ class HubSpot:
         reply = self.call(operation, {"inputs": inputs}, records=len(inputs))
         found_problems = problems(reply.status, reply.body)
         if reply.ok:
-            batch.enter_results(_results(reply, writes=True))
+            batch.enter_results(results(reply, writes=True))
         else:
             _raise_if_about_key(by, found_problems)
         nameless = batch.enter_problems(found_problems)
@@ -233,7 +259,7 @@ def _require_at_most(size: int, records: Sequence[object]) -> None:
         raise ValueError(f"{len(records)} records in one batch; HubSpot takes {size}")
 
 
-def _results(reply: Reply, *, writes: bool) -> list[Any]:
+def results(reply: Reply, *, writes: bool) -> list[Any]:
     """Return the records of a 2xx; raises where there is no list of them, nor of errors."""
     body = reply.body if isinstance(reply.body, dict) else {}
     results = body.get("results")
@@ -245,7 +271,7 @@ def _results(reply: Reply, *, writes: bool) -> list[Any]:
     raise kind(Reason.MALFORMED_ANSWER, f"HubSpot answered {reply.status} without results")
 
 
-def _raise_read_problems(by: str | None, reply: Reply) -> None:
+def raise_read_problems(by: str | None, reply: Reply) -> None:
     """Raise what keeps a batch/read from being trusted; "not found" is an answer, not a problem.
 
     Only that: a contact that merely could not be read now must not be taken for one that does not exist.

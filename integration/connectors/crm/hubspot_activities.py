@@ -8,7 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from integration.config import ConnectionConfig
-from integration.connectors.client import CallRecord, Limits, Reply
+from integration.connectors.client import Gate, OnCall, Reply
 from integration.connectors.crm import hubspot_event_definitions, hubspot_texts
 from integration.connectors.crm.hubspot import HubSpot, whole
 from integration.connectors.crm.hubspot_errors import Problem, problems
@@ -25,18 +25,13 @@ _MOST_PAGES: Final = 50
 
 
 def store(
-    config: ConnectionConfig,
-    on_call: Callable[[CallRecord], None] | None = None,
-    gate: Callable[[str], None] | None = None,
-    grants: Callable[[], GrantStore] | None = None,
-    *,
-    limits: Limits = Limits(),  # noqa: B008 - immutable
+    config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None, grants: Callable[[], GrantStore] | None = None
 ) -> ActivityStore | None:
     """Return what writes this connection's activities, None where it shows none; keep it. Raises ConfigError."""
     kind = config.options.activity
     if kind == "none":
         return None
-    crm = HubSpot(config, on_call, gate, grants, limits=limits)
+    crm = HubSpot(config, on_call, gate, grants)
     zone = ZoneInfo(config.options.timezone)
     return CustomEvents(crm, zone) if kind == "custom_event" else Notes(crm, zone)
 

@@ -1,12 +1,15 @@
 """What `coursewire check` says about a HubSpot account: reached, let in, may read, properties in place."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from integration.connectors.crm import hubspot_event_definitions, hubspot_scopes
-from integration.connectors.crm.hubspot_definitions import all_there, judged
+from integration.connectors.crm.hubspot_definitions import KINDS, all_there, judged
 from integration.errors import ConnectionBroken, CoursewireError, Reason
-from integration.ports import Finding, WhatIsWanted
+from integration.model.accounts import ACCOUNT
+from integration.model.contacts import CONTACT
+from integration.ports import Finding, Wanted, WhatIsWanted, of_accounts
 
 _UNREACHABLE: Final = (Reason.NETWORK_ERROR, Reason.UNKNOWN_OUTCOME)
 
@@ -14,7 +17,7 @@ _UNREACHABLE: Final = (Reason.NETWORK_ERROR, Reason.UNKNOWN_OUTCOME)
 def findings(
     where: str,
     *,
-    properties: Callable[[], Any],
+    properties: Callable[[str], Any],
     contacts: Callable[[], object],
     scopes: Callable[[], Iterable[Finding]] = tuple,
     role_property: str | None = None,
@@ -23,11 +26,12 @@ def findings(
 ) -> list[Finding]:
     """Return one finding per question, the later ones only where the earlier allow them to be asked.
 
-    `properties` and `contacts` make one read each and raise as connectors do; `scopes` says which further permissions
-    are missing, `events` reads the definitions of custom events where those are written. This function raises nothing.
+    `properties` (given CONTACT or ACCOUNT) and `contacts` make one read each and raise as connectors do; `scopes` says
+    which further permissions are missing, `events` reads the definitions of custom events where those are written. Of
+    companies nothing is asked where no rule fills any. This function raises nothing.
     Source: our own; property types as in HubSpot docs, properties.
     """
-    listed, error = _tried(properties)
+    listed, error = _tried(partial(properties, CONTACT))
     if error and error.reason in _UNREACHABLE:
         advice = "see that base_url is right and that this machine may call it. " + _advice(error)
         return [Finding(False, f"HubSpot cannot be reached at {where}", advice)]
@@ -40,7 +44,8 @@ def findings(
         *_contacts(contacts),
         *scopes(),
         *(_events(events) if events else ()),
-        *(_properties(definitions(listed), role_property, wanted) if error is None else [_unlisted(error)]),
+        *(_properties(definitions(listed), role_property, wanted) if error is None else [unlisted(error)]),
+        *_company_properties(properties, of_accounts(wanted)),
     ]
 
 
@@ -77,14 +82,19 @@ def _events(events: Callable[[], hubspot_event_definitions.Found]) -> list[Findi
     return lacking or [Finding(False, "the definitions of custom events cannot be read", _advice(error))]
 
 
-def _unlisted(error: CoursewireError) -> Finding:
-    lacking = [*hubspot_scopes.missing(hubspot_scopes.LIST, error)]
-    return lacking[0] if lacking else unlisted(error)
+def unlisted(error: CoursewireError, of: str = CONTACT) -> Finding:
+    """Return the finding that HubSpot did not say which properties there are, and which permission that needs."""
+    lacking = [*hubspot_scopes.missing(hubspot_scopes.LISTS[of], error)]
+    if lacking:
+        return lacking[0]
+    return Finding(False, f"the list of {KINDS[of].one} properties cannot be read", _advice(error))
 
 
-def unlisted(error: CoursewireError) -> Finding:
-    """Return the finding that HubSpot did not say which properties there are."""
-    return Finding(False, "the list of contact properties cannot be read", _advice(error))
+def unexpected(known: Mapping[str, Any], of: str = CONTACT) -> Iterator[Finding]:
+    """Yield that a list of properties is none: without those that every account has it says nothing of the others."""
+    if KINDS[of].always not in known:
+        what = f"the list of {KINDS[of].one} properties is not as expected"
+        yield Finding(False, what, f"{KINDS[of].always} is missing from it; see that base_url is right, and try again")
 
 
 def definitions(body: Any) -> dict[str, Mapping[str, Any]]:
@@ -98,17 +108,32 @@ def definitions(body: Any) -> dict[str, Mapping[str, Any]]:
 def _properties(
     known: Mapping[str, Mapping[str, Any]], role_property: str | None, wanted: WhatIsWanted | None
 ) -> Iterator[Finding]:
-    if "email" not in known:
-        yield Finding(False, "the list of contact properties is not as expected", "email is missing from it")
+    if strange := [*unexpected(known)]:
+        yield from strange
         return
-    named = wanted(known) if wanted else ()
-    found = [one for each in named for one in judged(each, known.get(each.name))]
-    yield from found
-    if named and all(one.ok for one in found):
-        yield all_there(len(named))
+    yield from _compared([one for one in (wanted(known) if wanted else ()) if one.of == CONTACT], known)
     if role_property and role_property not in known:
         yield Finding(
             False,
             f"the role property {role_property} does not exist, so no role change will be seen",
             "create it, or name the right one in options: {role_property: ...}",
         )
+
+
+def _company_properties(properties: Callable[[str], Any], wanted: list[Wanted]) -> Iterator[Finding]:
+    if not wanted:
+        return
+    listed, error = _tried(partial(properties, ACCOUNT))
+    if error is not None:
+        yield unlisted(error, ACCOUNT)
+        return
+    known = definitions(listed)
+    yield from [*unexpected(known, ACCOUNT)] or _compared(wanted, known)
+
+
+def _compared(wanted: list[Wanted], known: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield what is wrong with properties of one kind of record, or that nothing is."""
+    found = [one for each in wanted for one in judged(each, known.get(each.name))]
+    yield from found
+    if wanted and all(one.ok for one in found):
+        yield all_there(len(wanted), wanted[0].of)

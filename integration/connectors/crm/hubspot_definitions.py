@@ -6,14 +6,38 @@ Source: HubSpot docs, properties (types, field types, unique values); the pairs 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from integration.model.accounts import ACCOUNT
+from integration.model.contacts import CONTACT
 from integration.ports import Finding, Wanted
 
 GROUP: Final = "lms_sync"
 GROUP_LABEL: Final = "LMS sync"
 MOST_UNIQUE: Final = 10
 """How many properties of contacts may hold unique values. Source: HubSpot docs, properties."""
+
+
+class Kind(NamedTuple):
+    """A kind of record: what one and several are called, its type, its operations, a property every account has.
+
+    Source: HubSpot docs, properties, default properties, and the list of object types.
+    """
+
+    one: str
+    several: str
+    type_id: str
+    operations: str
+    always: str
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        CONTACT: Kind("contact", "contacts", "0-1", "properties", "email"),
+        ACCOUNT: Kind("company", "companies", "0-2", "company_properties", "name"),
+    }
+)
+"""What our contacts and accounts are in HubSpot."""
 
 _FORMS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -82,12 +106,14 @@ def label(name: str) -> str:
 
 def words(wanted: Wanted) -> str:
     """Return a property that is to be created as a person should see it: name, type, unique values."""
-    return f"{wanted.name} ({_FORMS[wanted.kind][0]}{', unique values' if wanted.unique else ''})"
+    whose = "" if wanted.of == CONTACT else f"{KINDS[wanted.of].one} property "
+    return f"{whose}{wanted.name} ({_FORMS[wanted.kind][0]}{', unique values' if wanted.unique else ''})"
 
 
-def all_there(count: int) -> Finding:
+def all_there(count: int, of: str = CONTACT) -> Finding:
     """Return the finding that nothing is missing and nothing is wrong."""
-    return Finding(True, f"all {count} properties that the rules write are there")
+    whose = "" if of == CONTACT else f" of {KINDS[of].several}"
+    return Finding(True, f"all {count} properties{whose} that the rules write are there")
 
 
 def judged(wanted: Wanted, found: Mapping[str, Any] | None) -> Iterator[Finding]:
@@ -103,8 +129,8 @@ def judged(wanted: Wanted, found: Mapping[str, Any] | None) -> Iterator[Finding]
         advice = (
             f"`coursewire check --apply` creates it as {types(wanted)[0]}{how}; or leave it out of your field rules"
         )
-    what = f"the contact property {wanted.name} does not exist and will not be written"
-    yield Finding(False, what, advice, wanted.name)
+    what = f"the {KINDS[wanted.of].one} property {wanted.name} does not exist and will not be written"
+    yield Finding(False, what, advice, wanted.name, wanted.of)
 
 
 def differences(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
@@ -113,11 +139,12 @@ def differences(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
     A finding that is ok names a difference that harms no value.
     """
     for one in _differences(wanted, found):
-        yield replace(one, about=wanted.name)
+        yield replace(one, about=wanted.name, of=wanted.of)
 
 
 def _differences(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
-    property_ = f"the contact property {wanted.name}"
+    whose = KINDS[wanted.of].one
+    property_ = f"the {whose} property {wanted.name}"
     kind, form = found.get("type"), found.get("fieldType")
     fitting = types(wanted)
     anew = f"create another one as {fitting[0]} and map that in your field rules, or delete this one and run it again"
@@ -134,7 +161,7 @@ def _differences(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
         advice = "add the options true and false to it in HubSpot"
         yield Finding(False, f"{property_} has not the options true and false: its values will be refused", advice)
     elif kind == "enumeration" and wanted.values and (lacking := _lacking(wanted.values, found)):
-        what = f"{property_} has not the option {_listed(lacking)}: a contact that gets it will be refused"
+        what = f"{property_} has not the option {_listed(lacking)}: a {whose} that gets it will be refused"
         yield Finding(False, what, "add it in HubSpot, to the letter, or change the transform in your field rules")
     elif form is not None and kind == _FORMS[wanted.kind][0] and form != _FORMS[wanted.kind][1]:
         yield Finding(True, f"{property_} is a {form} field, not {_FORMS[wanted.kind][1]}; its values fit all the same")
@@ -155,7 +182,7 @@ def _uniqueness(wanted: Wanted, found: Mapping[str, Any]) -> Iterator[Finding]:
     elif not wanted.unique and found.get("hasUniqueValue") and not found.get("hubspotDefined"):
         yield Finding(
             False,
-            f"{wanted.name} holds unique values, so a value that two contacts share is refused",
+            f"{wanted.name} holds unique values, so a value that two {KINDS[wanted.of].several} share is refused",
             "HubSpot fixes this when a property is made: map another one, or delete it and create it without",
         )
 

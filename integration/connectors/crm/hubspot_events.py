@@ -38,20 +38,20 @@ def kept(event: Mapping[str, Any]) -> dict[str, Any]:
 
     A property's value stays only where a contact's property changed. What is nested where it must not be is emptied.
     """
-    slim: dict[str, Any] = {"subscriptionType": _flat(event.get("subscriptionType") or event.get("eventType"))}
-    slim |= {name: _number(event.get(name)) for name in _NUMBERS}
-    slim |= {name: _flat(event.get(name)) for name in _TEXTS}
+    slim: dict[str, Any] = {"subscriptionType": flat(event.get("subscriptionType") or event.get("eventType"))}
+    slim |= {name: number(event.get(name)) for name in _NUMBERS}
+    slim |= {name: flat(event.get(name)) for name in _TEXTS}
     merged = event.get("mergedObjectIds")
-    slim["mergedObjectIds"] = sorted(map(_number, merged), key=str) if isinstance(merged, list) else _number(merged)
+    slim["mergedObjectIds"] = sorted(map(number, merged), key=str) if isinstance(merged, list) else number(merged)
     if changed_property(slim) is not None:
-        slim["propertyValue"] = _flat(event.get("propertyValue"))
+        slim["propertyValue"] = flat(event.get("propertyValue"))
     return {name: value for name, value in slim.items() if value is not None}
 
 
 def identity(event: Mapping[str, Any], slim: Mapping[str, Any]) -> str:
     """Return what tells an event from every other one. Source: reference 7.3 (`eventId` alone is not unique)."""
     parts = ("subscriptionType", "objectTypeId", *_NUMBERS, "propertyName", "mergedObjectIds")
-    return written([_number(event.get("eventId")), *map(slim.get, parts)]).decode()
+    return written([number(event.get("eventId")), *map(slim.get, parts)]).decode()
 
 
 def written(value: object) -> bytes:
@@ -91,7 +91,7 @@ def hint(event: Mapping[str, Any]) -> ContactHint:
     return ContactHint(
         type=happened,
         contact_id=contact_id,
-        occurred_at=_moment(event),
+        occurred_at=moment(event),
         property=_property(event) if changed else None,
         value=_value(event.get("propertyValue")) if changed else None,
         merged_ids=merged_ids,
@@ -114,25 +114,27 @@ def _merged(event: Mapping[str, Any]) -> tuple[str | None, tuple[str, ...]]:
     primary, of_event = _id(event, "primaryObjectId"), _id(event, "objectId")
     contact_id = _id(event, "newObjectId") or primary or of_event
     given = event.get("mergedObjectIds", [])
-    others = [_record_id(one, "mergedObjectIds") for one in (given if isinstance(given, list) else [given])]
+    others = [record_id(one, "mergedObjectIds") for one in (given if isinstance(given, list) else [given])]
     ids = dict.fromkeys(one for one in (primary, *others, of_event) if one is not None and one != contact_id)
     return contact_id, tuple(ids)
 
 
 def _id(event: Mapping[str, Any], name: str) -> str | None:
-    given = _number(event.get(name))
-    return None if given in (None, "") else _record_id(given, name)
+    given = number(event.get(name))
+    return None if given in (None, "") else record_id(given, name)
 
 
-def _record_id(given: object, name: str) -> str:
-    number = _number(given)
-    if not isinstance(number, str) or not _DIGITS.fullmatch(number):
+def record_id(given: object, name: str) -> str:
+    """Return the id of a record. Raises Rejected (INVALID_EVENT), naming the field."""
+    found = number(given)
+    if not isinstance(found, str) or not _DIGITS.fullmatch(found):
         raise Rejected(Reason.INVALID_EVENT, f"{name}: must be the number of a record")
-    return number
+    return found
 
 
-def _moment(event: Mapping[str, Any]) -> datetime:
-    given = _number(event.get("occurredAt"))
+def moment(event: Mapping[str, Any]) -> datetime:
+    """Return when it happened, by HubSpot's clock. Raises Rejected (MISSING_FIELD, INVALID_EVENT)."""
+    given = number(event.get("occurredAt"))
     if given in (None, ""):
         raise Rejected(Reason.MISSING_FIELD, "occurredAt is missing")
     if isinstance(given, str) and _DIGITS.fullmatch(given):
@@ -159,14 +161,15 @@ def _value(given: object) -> str | None:
     return given if isinstance(given, str) and given != _HIDDEN and "\0" not in given else None
 
 
-def _number(given: object) -> object:
+def number(given: object) -> object:
     """Return a whole number as text, whichever way it was written; what is none as `_flat` does."""
     if isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
         given = int(given)
     if isinstance(given, int) and not isinstance(given, bool):
         return str(given)
-    return given.strip() if isinstance(given, str) else _flat(given)
+    return given.strip() if isinstance(given, str) else flat(given)
 
 
-def _flat(given: object) -> object:
+def flat(given: object) -> object:
+    """Return what is given, emptied where it is nested."""
     return {} if isinstance(given, dict | list) else given

@@ -24,10 +24,50 @@ PATHS: Final[Mapping[str, Mapping[Version, str]]] = {
         "2026-03": "/crm/objects/2026-03/contacts/batch/upsert",
         "legacy": "/crm/v3/objects/contacts/batch/upsert",
     },
+    "contacts.list": {
+        "2026-09": "/crm/objects/2026-09/contacts",
+        "2026-03": "/crm/objects/2026-03/contacts",
+        "legacy": "/crm/v3/objects/contacts",
+    },
     "contacts.get": {
         "2026-09": "/crm/objects/2026-09/contacts/{id}",
         "2026-03": "/crm/objects/2026-03/contacts/{id}",
         "legacy": "/crm/v3/objects/contacts/{id}",
+    },
+    "companies.batch_read": {
+        "2026-09": "/crm/objects/2026-09/companies/batch/read",
+        "2026-03": "/crm/objects/2026-03/companies/batch/read",
+        "legacy": "/crm/v3/objects/companies/batch/read",
+    },
+    "companies.batch_update": {
+        "2026-09": "/crm/objects/2026-09/companies/batch/update",
+        "2026-03": "/crm/objects/2026-03/companies/batch/update",
+        "legacy": "/crm/v3/objects/companies/batch/update",
+    },
+    "companies.get": {
+        "2026-09": "/crm/objects/2026-09/companies/{id}",
+        "2026-03": "/crm/objects/2026-03/companies/{id}",
+        "legacy": "/crm/v3/objects/companies/{id}",
+    },
+    "company_properties.list": {
+        "2026-09": "/crm/properties/2026-09/companies",
+        "2026-03": "/crm/properties/2026-03/companies",
+        "legacy": "/crm/v3/properties/companies",
+    },
+    "company_properties.get": {
+        "2026-09": "/crm/properties/2026-09/companies/{name}",
+        "2026-03": "/crm/properties/2026-03/companies/{name}",
+        "legacy": "/crm/v3/properties/companies/{name}",
+    },
+    "company_properties.create": {
+        "2026-09": "/crm/properties/2026-09/companies",
+        "2026-03": "/crm/properties/2026-03/companies",
+        "legacy": "/crm/v3/properties/companies",
+    },
+    "company_properties.group_create": {
+        "2026-09": "/crm/properties/2026-09/companies/groups",
+        "2026-03": "/crm/properties/2026-03/companies/groups",
+        "legacy": "/crm/v3/properties/companies/groups",
     },
     "properties.list": {
         "2026-09": "/crm/properties/2026-09/contacts",
@@ -89,12 +129,25 @@ PATHS: Final[Mapping[str, Mapping[Version, str]]] = {
         "2026-03": "/crm/associations/2026-03/contacts/notes/batch/read",
         "legacy": "/crm/v4/associations/contacts/notes/batch/read",
     },
+    "deals.batch_read": {
+        "2026-09": "/crm/objects/2026-09/deals/batch/read",
+        "2026-03": "/crm/objects/2026-03/deals/batch/read",
+        "legacy": "/crm/v3/objects/deals/batch/read",
+    },
+    "contacts.of_deals": {
+        "2026-09": "/crm/associations/2026-09/deals/contacts/batch/read",
+        "2026-03": "/crm/associations/2026-03/deals/contacts/batch/read",
+        "legacy": "/crm/v4/associations/deals/contacts/batch/read",
+    },
 }
 
 WRITES: Final = frozenset(
     {
         "contacts.batch_update",
         "contacts.batch_upsert",
+        "companies.batch_update",
+        "company_properties.create",
+        "company_properties.group_create",
         "properties.create",
         "properties.group_create",
         "custom_events.definition_create",

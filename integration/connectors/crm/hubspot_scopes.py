@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from integration.errors import CoursewireError, Reason
+from integration.model.accounts import ACCOUNT
+from integration.model.contacts import CONTACT
 from integration.ports import Finding
 
 
@@ -26,7 +28,24 @@ DEFINE: Final = Scope(
     "behavioral_events.event_definitions.read_write",
     "custom events cannot be defined, nor their names read, so no activity is sent",
 )
+READ_COMPANIES: Final = Scope("crm.objects.companies.read", "no company is compared, so none is written")
+WRITE_COMPANIES: Final = Scope("crm.objects.companies.write", "no company is written")
+LISTS: Final[Mapping[str, Scope]] = MappingProxyType(
+    {
+        CONTACT: LIST,
+        ACCOUNT: Scope("crm.schemas.companies.read", "missing and wrong properties of companies are not found early"),
+    }
+)
+"""What the definitions are read by, of contacts and of accounts."""
+CREATES: Final[Mapping[str, Scope]] = MappingProxyType(
+    {
+        CONTACT: CREATE,
+        ACCOUNT: Scope("crm.schemas.companies.write", "set-up cannot create groups and properties of companies"),
+    }
+)
+"""What they are created by."""
 SEND: Final = Scope("analytics.behavioral_events.send", "no activity is sent")
+DEALS: Final = Scope("crm.objects.deals.read", "no deal reaches a stage, so rules that ask for deals mean nobody")
 
 
 class Probe(NamedTuple):
@@ -42,6 +61,12 @@ class Probe(NamedTuple):
 WRITING: Final = (Probe(WRITE, "contacts.batch_update", "POST", {"inputs": []}),)
 EVENTS: Final = (Probe(SEND, "custom_events.send_batch", "POST", {"inputs": []}),)
 """Only where activities are custom events, which need an Enterprise tier as well."""
+
+COMPANIES: Final = (
+    Probe(READ_COMPANIES, "companies.batch_read", "POST", {"properties": [], "inputs": [{"id": "1"}]}),
+    Probe(WRITE_COMPANIES, "companies.batch_update", "POST", {"inputs": []}),
+)
+"""Only where rules fill companies."""
 
 
 def missing(scope: Scope, error: CoursewireError | None) -> Iterator[Finding]:

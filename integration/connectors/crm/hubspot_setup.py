@@ -12,10 +12,11 @@ from integration.config import ConnectionConfig
 from integration.connectors.client import Reply
 from integration.connectors.crm import hubspot_event_definitions
 from integration.connectors.crm.hubspot import HubSpot
-from integration.connectors.crm.hubspot_check import definitions, unlisted
+from integration.connectors.crm.hubspot_check import definitions, unexpected, unlisted
 from integration.connectors.crm.hubspot_definitions import (
     GROUP,
     GROUP_LABEL,
+    KINDS,
     MOST_UNIQUE,
     all_there,
     definition,
@@ -25,13 +26,12 @@ from integration.connectors.crm.hubspot_definitions import (
 )
 from integration.connectors.crm.hubspot_errors import problem
 from integration.connectors.crm.hubspot_event_definitions import EVENTS
-from integration.connectors.crm.hubspot_scopes import CREATE, DEFINE, LIST, missing
+from integration.connectors.crm.hubspot_scopes import CREATES, DEFINE, missing
 from integration.errors import CoursewireError, Reason, UnknownOutcome
+from integration.model.accounts import ACCOUNT
 from integration.model.activities import ActivityKind
+from integration.model.contacts import CONTACT
 from integration.ports import Finding, GrantStore, Plan, Step, Taken, Wanted
-
-_CONTACTS: Final = "0-1"
-"""The type of contacts in HubSpot's lists of limits."""
 
 _AGAIN: Final = "run `coursewire check --apply` again; what is there already stays as it is"
 
@@ -45,44 +45,56 @@ class Setup:
         self._writes_events = config.options.activity == "custom_event"
 
     def plan(self, wanted: Sequence[Wanted]) -> Plan:
-        """Compare what is wanted with what is there, by at most two reads, and one of events; raises nothing."""
-        properties = self._properties(wanted)
+        """Compare what is wanted with what is there, by at most two reads a kind, and one of events; raises nothing.
+
+        Companies come last: a permission for them that is missing keeps nothing else from being created.
+        """
+        of_contacts = self._properties(CONTACT, [one for one in wanted if one.of == CONTACT])
+        of_companies = [one for one in wanted if one.of == ACCOUNT]
+        then = self._properties(ACCOUNT, of_companies) if of_companies else Plan((), ())
+        return Plan(
+            of_contacts.steps + self._events() + then.steps,
+            of_contacts.findings + then.findings,
+            of_contacts.there | then.there,
+        )
+
+    def _events(self) -> tuple[Step, ...]:
         if not self._writes_events:
-            return properties
+            return ()
         try:
             found = hubspot_event_definitions.read(self._crm.call)
         except CoursewireError:
-            return properties  # `check` says why they cannot be read
+            return ()  # `check` says why they cannot be read
         missing_ones = [kind for kind in EVENTS if kind not in found.names]
-        steps = tuple(Step(f"the custom event {EVENTS[kind][0]}", event=kind) for kind in missing_ones)
-        return properties._replace(steps=properties.steps + steps)
+        return tuple(Step(f"the custom event {EVENTS[kind][0]}", event=kind) for kind in missing_ones)
 
-    def _properties(self, wanted: Sequence[Wanted]) -> Plan:
-        """Return the part of the plan that is about properties.
+    def _properties(self, of: str, wanted: Sequence[Wanted]) -> Plan:
+        """Return the part of the plan that is about properties of one kind of record.
 
         Without room for all that is missing none is planned. Source: HubSpot docs, properties and limits.
         """
         try:
-            known = definitions(self._crm.ask("properties.list").body)
+            known = definitions(self._crm.ask(f"{KINDS[of].operations}.list").body)
         except CoursewireError as error:
-            return Plan((), (*(missing(LIST, error)),) or (unlisted(error),))
-        if "email" not in known:
-            return Plan((), (Finding(False, "the list of contact properties is not as expected", _AGAIN),))
+            return Plan((), (unlisted(error, of),))
+        if strange := (*unexpected(known, of),):
+            return Plan((), strange)
         # An enumeration is for the customer to make: only they know its options.
         lacking = [one for one in wanted if one.name not in known and one.kind != "enumeration"]
-        said = {one.name: [*judged(one, known.get(one.name))] for one in wanted if one not in lacking}
-        there = frozenset(name for name, findings in said.items() if all(one.ok for one in findings))
+        said = {one: [*judged(one, known.get(one.name))] for one in wanted if one not in lacking}
+        there = frozenset(one for one, findings in said.items() if all(each.ok for each in findings))
         found = tuple(one for findings in said.values() for one in findings)
-        if len(there) == len(wanted):
-            found += (all_there(len(wanted)),)
+        if wanted and len(there) == len(wanted):
+            found += (all_there(len(wanted), of),)
         if not lacking:
             return Plan((), found, there)
-        crowded = (*self._room(len(lacking)), *_unique_room(lacking, known))
+        crowded = (*self._room(of, len(lacking)), *_unique_room(lacking, known))
         if crowded:
             return Plan((), found + crowded, there)
-        steps = [Step(words(one), one) for one in lacking]
+        steps = [Step(words(one), one, of=of) for one in lacking]
         if not any(one.get("groupName") == GROUP for one in known.values()):
-            steps.insert(0, Step(f"the group {GROUP}"))
+            whose = "" if of == CONTACT else f" of {KINDS[of].several}"
+            steps.insert(0, Step(f"the group {GROUP}{whose}", of=of))
         return Plan(tuple(steps), found, there)
 
     def install(self, steps: Sequence[Step]) -> Iterator[Taken]:
@@ -114,8 +126,8 @@ class Setup:
             return self._crm.ask("custom_events.definition_create", "POST", body)
         if step.wanted is None:
             body = {"name": GROUP, "label": GROUP_LABEL, "displayOrder": -1}
-            return self._crm.ask("properties.group_create", "POST", body)
-        return self._crm.ask("properties.create", "POST", definition(step.wanted))
+            return self._crm.ask(f"{KINDS[step.of].operations}.group_create", "POST", body)
+        return self._crm.ask(f"{KINDS[step.of].operations}.create", "POST", definition(step.wanted))
 
     def _compared(self, step: Step, refused: Reply) -> Taken:
         """Return what a refusal means: the name is taken, by what we want or by something else, or it is refused."""
@@ -159,10 +171,10 @@ class Setup:
 
     def _find(self, wanted: Wanted) -> Mapping[str, Any] | None:
         """Return the definition of a property, None where HubSpot shows none of this name; raises as connectors do."""
-        reply = self._crm.ask("properties.get", name=wanted.name)
+        reply = self._crm.ask(f"{KINDS[wanted.of].operations}.get", name=wanted.name)
         return reply.body if reply.ok and isinstance(reply.body, dict) else None
 
-    def _room(self, needed: int) -> Iterator[Finding]:
+    def _room(self, of: str, needed: int) -> Iterator[Finding]:
         """Yield that there is no room for so many more properties; nothing where HubSpot does not say."""
         try:
             body = self._crm.ask("limits.custom_properties").body
@@ -170,15 +182,16 @@ class Setup:
             return
         listed = body.get("byObjectType") if isinstance(body, dict) else None
         for one in listed if isinstance(listed, list) else ():
-            if not isinstance(one, dict) or one.get("objectTypeId") != _CONTACTS:
+            if not isinstance(one, dict) or one.get("objectTypeId") != KINDS[of].type_id:
                 continue
             limit, usage = one.get("limit"), one.get("usage")
             if isinstance(limit, int) and isinstance(usage, int) and limit - usage < needed:
                 left = max(limit - usage, 0)
+                whose = KINDS[of].several
                 yield Finding(
                     False,
-                    f"HubSpot has room for {left} more custom properties of contacts, and {needed} are missing",
-                    "nothing was created; delete custom properties that nobody uses, or leave some out of your rules",
+                    f"HubSpot has room for {left} more custom properties of {whose}, and {needed} are missing",
+                    "none of them was created; delete some that nobody uses, or leave some out of your rules",
                 )
 
 
@@ -190,7 +203,7 @@ def _unique_room(lacking: Sequence[Wanted], known: Mapping[str, Mapping[str, Any
             False,
             f"{used} properties of contacts hold unique values, and HubSpot allows {MOST_UNIQUE}: "
             f"no room for {', '.join(needed)}",
-            "nothing was created; delete one of them that nobody uses",
+            "none was created; delete one of them that nobody uses",
         )
 
 
@@ -211,6 +224,6 @@ def _refused(step: Step, reply: Reply) -> Taken:
 
 
 def _failed(step: Step, error: CoursewireError) -> Taken:
-    lacking = [*missing(DEFINE if step.event else CREATE, error)]
+    lacking = [*missing(DEFINE if step.event else CREATES[step.of], error)]
     advice = f"{_AGAIN}. {error.detail} ({error.reason})"
     return Taken(False, lacking[0] if lacking else Finding(False, f"{step.what} was not created", advice))

@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 import orjson
 
 from integration.config import ConnectionConfig, WebhookConfig
-from integration.connectors.crm.hubspot_events import changed_property, hint, identity, kept, written
+from integration.connectors.crm import hubspot_deal_events
+from integration.connectors.crm.hubspot_events import changed_property, hint, identity, kept, number, written
 from integration.connectors.crm.hubspot_signature import client_secret, verify
 from integration.connectors.json_object import json_object
 from integration.errors import Ignored, Reason, Refused
+from integration.model.deals import DealHint
 from integration.model.events import Kind
 from integration.model.hints import ContactHint
 from integration.ports import Finding, Received
@@ -74,19 +76,23 @@ class Webhooks:
             raise Refused(400, Reason.MALFORMED_BODY, "the body must be a JSON list of events")
         return [self._received(event) for event in events]
 
-    def translate(self, payload: bytes) -> list[ContactHint]:
+    def translate(self, payload: bytes) -> list[ContactHint] | list[DealHint]:
         """Return the one hint of `payload`, which is one event of a request.
 
-        Raises Ignored (UNKNOWN_TYPE, OTHER_ACCOUNT) or Rejected (HOSTILE_JSON, MISSING_FIELD, INVALID_EVENT), nothing
-        else. The text names the field, never its value. Source: HubSpot docs, webhooks.
+        Raises Ignored (UNKNOWN_TYPE, NOT_MAPPED, OTHER_ACCOUNT) or Rejected (HOSTILE_JSON, MISSING_FIELD,
+        INVALID_EVENT), nothing else. The text names the field, never its value. Source: HubSpot docs, webhooks.
         """
         event = json_object(payload, "event")
-        found = hint(event)
+        found: list[ContactHint] | list[DealHint]
+        found = [hubspot_deal_events.hint(event)] if hubspot_deal_events.is_about_deal(event) else [hint(event)]
         if self._portal is not None and str(event.get("portalId")) != str(self._portal):
             raise Ignored(Reason.OTHER_ACCOUNT, "portalId is not options.portal_id of this connection")
-        return [found]
+        return found
 
     def _received(self, event: Mapping[str, Any]) -> Received:
+        if hubspot_deal_events.is_about_deal(event):
+            told = hubspot_deal_events.kept(event)
+            return Received(written([number(event.get("eventId")), told]).decode(), Kind.CONTACT, written(told))
         slim = kept(event)
         name = changed_property(slim)
         kind = Kind.ROLE_CHANGE if name is not None and name == self._role_property else Kind.CONTACT
