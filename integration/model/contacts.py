@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from integration.errors import Reason
+from integration.model.accounts import Shown
 
 CONTACT = "contact"
 """The object type of a contact, in links, sync state and rules."""
@@ -68,8 +69,10 @@ class Target:
     a real change. `unknown_person` says what becomes of somebody the CRM does not know. `rules` names the properties
     that are written under a condition (`delivery.ownership`), `theirs` the ones that the CRM owns, `dropped` why a
     property gets no value, and `types` the properties that hold days or moments, with which of the two. `held` are left
-    to the CRM until a time, because somebody puts them back again and again. `deleted_contact` says what becomes of
-    somebody whose contact was deleted there, and `excluded` by which rule nothing of this person is written at all.
+    to the CRM until a time, because somebody puts them back again and again, or because a person undid what was written
+    there (`undone`). `deleted_contact` says what becomes of somebody whose contact was deleted there, and `excluded` by
+    which rule nothing of this person is written at all.
+    `shows` is what this person adds to their account, None where they are not counted.
     """
 
     person_id: int
@@ -84,14 +87,20 @@ class Target:
     dropped: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
     held: Mapping[str, datetime] = field(default_factory=dict)
+    undone: frozenset[str] = frozenset()
     deleted_contact: Literal["hold", "recreate"] = "hold"
     excluded: str | None = None
+    shows: Shown | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """The targets of a batch by person id, who could not be read, and the rule set they were decided by."""
+    """The targets of a batch by person id, who could not be read, and the rule set they were decided by.
+
+    `along`: the property that names a contact's account, where rules fill accounts.
+    """
 
     targets: Mapping[int, Target]
     rule_set: int
     unreadable: frozenset[int] = frozenset()
+    along: str | None = None

@@ -46,12 +46,14 @@ class EventType(StrEnum):
     @property
     def flow(self) -> Literal["enrollment", "completion", "progress"]:
         """The flow of a route that carries events of this type."""
-        if self is EventType.COURSE_PROGRESSED:
-            return "progress"
-        return "enrollment" if self.kind is Kind.ENROLLMENT else "completion"
+        return _FLOWS[self]
 
 
 _RANKS = {member: place for place, member in enumerate(EventType)}
+_FLOWS: dict[EventType, Literal["enrollment", "completion", "progress"]] = {
+    **{member: "enrollment" if member.kind is Kind.ENROLLMENT else "completion" for member in EventType},
+    EventType.COURSE_PROGRESSED: "progress",
+}
 
 
 class Frozen(BaseModel):
@@ -102,9 +104,11 @@ class LearningEvent(Frozen):
 
     def content_hash(self) -> bytes:
         """Return 16 bytes over everything the fact says; another content is another revision."""
-        said = self.model_dump_json(exclude={"learner"})
-        return sha256(said.encode()).digest()[:16]
+        said = self.__pydantic_serializer__.to_json(self, exclude=_NOT_SAID)  # `model_dump_json` takes twice as long
+        return sha256(said).digest()[:16]
 
+
+_NOT_SAID = {"learner"}
 
 FUTURE_TOLERANCE = timedelta(minutes=5)
 """How far a sender's clock may be ahead before its word on the time is not taken; signatures allow as much."""

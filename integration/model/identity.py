@@ -4,7 +4,7 @@ Read from the rule set by the composition root and handed in, so that nothing he
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -80,12 +80,21 @@ Identity = Mapping[str, IdentityPolicy | ContactPolicy]
 
 NONE: Identity = MappingProxyType({})
 AS_EVER = IdentityPolicy()
+BY_EMPLOYEE_ID: tuple[LookUp, ...] = ("employee_id", "email")
+"""What an employee is found by where no rule says more: HR has no link, and its own id is the surest."""
 
 
 def learners(identity: Identity, connection: str) -> IdentityPolicy:
     """Return how the learners of an LMS are matched."""
     found = identity.get(connection)
     return found if isinstance(found, IdentityPolicy) else AS_EVER
+
+
+def employees(identity: Identity, connection: str) -> IdentityPolicy:
+    """Return how the employees of an HR system are matched: always by employee id first."""
+    policy = learners(identity, connection)
+    by_email = policy is AS_EVER or "email" in policy.look_up
+    return replace(policy, look_up=BY_EMPLOYEE_ID if by_email else BY_EMPLOYEE_ID[:1])
 
 
 def contacts(identity: Identity, connection: str) -> ContactPolicy:

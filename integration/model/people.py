@@ -1,9 +1,8 @@
 """What we know of a person, and when we learned it: the latest word by business time wins, never by arrival."""
 
 import re
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self
+from typing import NamedTuple, Self
 
 import orjson
 
@@ -33,8 +32,7 @@ def normalise_employee_id(value: str | None) -> str | None:
     return employee_id if 0 < len(employee_id) <= _MAX_EMPLOYEE_ID and "\0" not in employee_id else None
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """The personal fields of a person, each with the time of the event that said so. Kept sealed."""
 
     email: str | None = None
@@ -59,26 +57,26 @@ class Profile:
 
     def dump(self) -> bytes:
         """Return the profile as bytes to seal."""
-        return orjson.dumps(self)
+        return orjson.dumps(self._asdict())
 
     def with_email(self, email: str, at: datetime) -> "Profile":
         """Take an e-mail said at `at`, unless a later event said another."""
         if self.email_at is not None and (at, email) <= (self.email_at, self.email or ""):
             return self
-        return replace(self, email=email, email_at=at)
+        return Profile(email, at, self.full_name, self.full_name_at, self.employee_id, self.employee_id_at)
 
     def with_employee_id(self, employee_id: str, at: datetime) -> "Profile":
         """Take an employee id said at `at`, unless a later event said another."""
         if self.employee_id_at is not None and (at, employee_id) <= (self.employee_id_at, self.employee_id or ""):
             return self
-        return replace(self, employee_id=employee_id, employee_id_at=at)
+        return Profile(self.email, self.email_at, self.full_name, self.full_name_at, employee_id, at)
 
     def with_name(self, learner: Learner, at: datetime) -> "Profile":
         """Take the learner's name said at `at`, unless a later event said another."""
         name = learner.full_name
         if not name or (self.full_name_at is not None and (at, name) <= (self.full_name_at, self.full_name or "")):
             return self
-        return replace(self, full_name=name, full_name_at=at)
+        return Profile(self.email, self.email_at, name, at, self.employee_id, self.employee_id_at)
 
 
 def _time(value: str | None) -> datetime | None:

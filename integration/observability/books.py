@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from integration.errors import Reason
 from integration.model.contacts import WRITE_CONTACT
 from integration.model.enrollments import WRITE_ENROLLMENT
+from integration.observability import nights
 from integration.observability.metrics import REGISTRY
 
 FRESH_SECONDS = 5.0
@@ -94,6 +95,10 @@ LEFT JOIN (SELECT connection, sum(calls) AS calls, min(minute) AS since FROM api
            GROUP BY connection) a ON a.connection = c.name
 """
 
+_STREAMS = "SELECT connection, kind, state, last_heard_at FROM streams WHERE state <> 'unwatched'"
+
+_STREAMS_AGE = "SELECT extract(epoch FROM now() - max(looked_at)) FROM streams"
+
 
 class Books(NamedTuple):
     """Where every accepted event is. `unaccounted` is 0 whenever the system is quiet, or we have lost one."""
@@ -158,6 +163,8 @@ class _PostgresCollector:
                     *_due_families(db),
                     *_call_families(db),
                     *_limit_families(db),
+                    *nights.families(db),
+                    *_stream_families(db),
                 ]
         except (DBAPIError, PoolTimeout) as error:
             # A count that took too long is no outage: the last figures stand.
@@ -247,3 +254,27 @@ def _limit_families(db: Connection) -> list[Metric]:
         if row.remaining <= 0 or row.per_second * (row.rest or 0.0) > row.remaining:
             hit.add_metric([row.name], max(0.0, row.remaining / row.per_second) if row.per_second else 0.0)
     return [limit, alone, remaining, hit]
+
+
+def _stream_families(db: Connection) -> list[Metric]:
+    labels = ["connection", "kind"]
+    silent = GaugeMetricFamily(
+        "coursewire_silent_streams", "Whether a stream of webhooks is quiet that should talk.", labels=labels
+    )
+    heard = GaugeMetricFamily(
+        "coursewire_stream_last_heard_timestamp_seconds", "When a stream of webhooks was last heard.", labels=labels
+    )
+    quiet = GaugeMetricFamily(
+        "coursewire_all_quiet", "Whether nothing is heard of several connections that should talk: holiday or outage."
+    )
+    age = GaugeMetricFamily("coursewire_streams_looked_at_seconds", "How long ago streams were last looked at.")
+    is_all_quiet = False
+    for connection, kind, state, last_heard_at in db.exec_driver_sql(_STREAMS):
+        silent.add_metric([connection, kind], int(state == "silent"))
+        if last_heard_at:
+            heard.add_metric([connection, kind], last_heard_at.timestamp())
+        is_all_quiet = is_all_quiet or state == "all_quiet"
+    quiet.add_metric([], int(is_all_quiet))
+    if (looked := db.exec_driver_sql(_STREAMS_AGE).scalar_one()) is not None:
+        age.add_metric([], max(0.0, float(looked)))
+    return [silent, heard, quiet, age]

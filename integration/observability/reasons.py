@@ -50,6 +50,11 @@ WORDS: dict[Reason, Words] = {
         "Compare the secret at the sender with the one that webhook.secrets names, and where the sender signs the "
         "address it calls, as HubSpot does, that one with webhook.public_url.",
     ),
+    Reason.BAD_TOKEN: Words(
+        "A request came without a bearer token that this connection knows.",
+        "Compare the token at the sender with those that webhook.secrets names; `coursewire check` says whether they "
+        "can be read.",
+    ),
     Reason.BAD_TIMESTAMP: Words(
         "A webhook's timestamp is no whole number.",
         "Have the sender write the header webhook-timestamp as whole seconds since 1970; HubSpot writes milliseconds.",
@@ -61,6 +66,11 @@ WORDS: dict[Reason, Words] = {
     Reason.MALFORMED_BODY: Words(
         "A webhook's body is not what its format demands.",
         "Have the sender send one whole JSON object.",
+    ),
+    Reason.USER_REFUSED: Words(
+        "A SCIM request was refused; nothing of it was done, and its answer says why.",
+        "Read the answer in the log of the identity provider. Some refusals are usual: 404 and 409 tell it what is "
+        "here.",
     ),
     Reason.DATABASE_AWAY: Words(
         "The endpoint could not reach Postgres and accepted nothing.",
@@ -125,8 +135,10 @@ WORDS: dict[Reason, Words] = {
         "Nothing to do, unless that is not meant: then correct the identity rules of the learning system and publish.",
     ),
     Reason.CONNECTION_REMOVED: Words(
-        "The event's connection is not in the connections file any more, so nobody can read it.",
-        "Add the connection again and run `coursewire parked release --reason connection_removed`, or drop the event: "
+        "The connection is not in the connections file any more: nobody can read its events, compare its contacts or "
+        "ask it.",
+        "Nothing, if that is meant. Else add it again: comparisons and polls begin at their times, events go on after "
+        "`coursewire parked release --reason connection_removed`. Drop an event: "
         "`coursewire parked resolve ID --ignore`.",
     ),
     Reason.CRASH_LOOP: Words(
@@ -148,6 +160,10 @@ WORDS: dict[Reason, Words] = {
     Reason.NOT_MAPPED: Words(
         "The CRM said that a property changed which no rule fills, or of a contact that is not written.",
         "Nothing to do; subscribe to fewer properties there to save the traffic.",
+    ),
+    Reason.DEAL_NOT_ASKED: Words(
+        "The CRM said something of a deal, and no role rule asks for deals, so it was not read.",
+        "Nothing to do; end the subscription to deals there to save the traffic.",
     ),
     Reason.UNKNOWN_CONTACT: Words(
         "The CRM said something of a contact that stands for nobody here, and nobody waits for one.", _NOTHING
@@ -197,6 +213,10 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.PERSON_MERGED: Words(
         "The person became one with another, because the system merged their contacts; nothing is due for them.",
+        _NOTHING,
+    ),
+    Reason.ACCOUNT_GONE: Words(
+        "The company was deleted on the other side; its contacts say where they are when they are read.",
         _NOTHING,
     ),
     Reason.FIELD_LOOP: Words(
@@ -317,6 +337,20 @@ WORDS: dict[Reason, Words] = {
         "The role was changed a moment ago, and is left alone until it has settled, so that a slip enrols nobody.",
         _BY_ITSELF,
     ),
+    Reason.STORM_GUARD: Words(
+        "More people changed roles or left within an hour than the guard lets through; this one waits for "
+        "somebody's word.",
+        "If that is meant, run `coursewire parked release --reason storm_guard`; if not, mend the roles in the CRM, "
+        "and who has left in HR: where it is as before, they leave by themselves.",
+    ),
+    Reason.DEAL_READ: Words(
+        "The deal was read: which stages it has reached is known, and of which contacts it is.",
+        _NOTHING,
+    ),
+    Reason.DEAL_GONE: Words(
+        "The deal is not in the CRM any more; the stages that it had reached before still count.",
+        _NOTHING,
+    ),
     Reason.ENROLLED: Words(
         "The enrolment is as the pathways want it.",
         _NOTHING,
@@ -341,6 +375,50 @@ WORDS: dict[Reason, Words] = {
     Reason.ENROLLMENT_REFUSED: Words(
         "The learning system does not take this learner in this course; the detail says why.",
         "Correct what the detail names there or in the rules; it is looked at again by itself.",
+    ),
+    # --- what became of a file, and of a row in one
+    Reason.FILE_UNREADABLE: Words(
+        "The file is not what its name says, damaged, or no text that can be read.",
+        "Do what the sentence says, and hand the file in again.",
+    ),
+    Reason.FILE_CUT: Words(
+        "The file ends in the middle of a row: it was cut off on its way, or a quote is missing.",
+        "Have the file written and sent again; the rows before it count.",
+    ),
+    Reason.COLUMN_MISSING: Words(
+        "The file lacks a column that the mapping names, so nothing of it was taken.",
+        "Correct the column's name in the mapping, or have the column exported.",
+    ),
+    Reason.ROW_UNREADABLE: Words(
+        "A row of a file is not written as the file should be: quotes, number of fields, encoding.",
+        "Correct the row where the file came from, or in the file of rejected rows, and hand it in again.",
+    ),
+    Reason.ROW_INCOMPLETE: Words(
+        "A row of a file lacks a value that is needed; the sentence names the field.",
+        "Complete the row where the file came from, or in the file of rejected rows, and hand it in again.",
+    ),
+    Reason.ROW_INVALID: Words(
+        "A value in a row of a file is not of the form that the mapping declares; the sentence names the column.",
+        "Declare the form in the mapping, or correct the row, and hand it in again.",
+    ),
+    Reason.ROWS_DISAGREE: Words(
+        "Several rows of a file say different things of one employee at the same time, so none of them counts.",
+        "Leave one row for each employee, or map changed_at to the column that says when each row was changed.",
+    ),
+    Reason.MASS_CHANGE: Words(
+        "The file would make more people leavers than one file may, or has far fewer rows than the last one; "
+        "nothing of it was applied.",
+        "Look at it with `coursewire hr show`; then `coursewire hr release` applies it, `coursewire hr "
+        "reject` does not.",
+    ),
+    Reason.FILE_GONE: Words(
+        "The file is not in its folder any more, or another one lies in its place, so it cannot be read again.",
+        "Have the same file sent again: it is known by its content and goes on where it was.",
+    ),
+    Reason.HOST_KEY_UNKNOWN: Words(
+        "The file server does not have the key that the connections file names; nothing was sent to it.",
+        "Ask the people of the server whether its key was changed; if it was, write the fingerprint that the "
+        "detail shows into host_key.",
     ),
 }
 

@@ -50,6 +50,8 @@ def register(context: AdaptContext) -> None:
 
 def _texts(values: Sequence[Any]) -> list[str]:
     kinds = set(map(type, values))
+    if kinds == {type(None)}:
+        return ["NULL"] * len(values)
     if len(kinds) == 1 and (as_text := _AS_TEXT.get(kinds.pop())):
         return list(map(as_text, values))
     return [_text(value) for value in values]

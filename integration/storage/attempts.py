@@ -37,7 +37,8 @@ WITH held AS MATERIALIZED ({held}), tries AS MATERIALIZED (
     FROM tries JOIN held ON held.id = tries.subject_id
 )
 INSERT INTO audit (actor, action, connection, subject_type, subject_id, fields, outcome, reference)
-SELECT %(actor)s, %(action)s, %(connection)s, 'person', person_id, fields, reason, %(subject_type)s || ':' || subject_id
+SELECT %(actor)s, %(action)s, %(connection)s, %(about)s, person_id, fields, reason,
+       %(subject_type)s || ':' || subject_id
 FROM tries WHERE sent
 """
 
@@ -71,16 +72,19 @@ def append(  # noqa: PLR0913 - what is the same for all tries of a batch
     rule_set: int | None,
     subject_type: SubjectType = "sync_state",
     action: str = "contact.write",
+    about: Literal["person", "account"] = "person",
 ) -> None:
     """Append a batch of tries, and an audit row for each that changed the other side.
 
-    `subject_type` is what the rows are that they were for, `action` what the audit log calls it.
+    `subject_type` is what the rows are that they were for, `action` what the audit log calls it, `about`
+    what `person_id` is the number of.
     """
     if not attempts:
         return
     values = {
         "actor": "coursewire",
         "action": action,
+        "about": about,
         "subject_type": subject_type,
         "connection": connection,
         "operation": operation,

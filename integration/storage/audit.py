@@ -3,6 +3,7 @@
 The hash is not computed on insert, because that would make every writer wait for the one before it.
 """
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -16,6 +17,12 @@ _LOCK = 7_226_002
 _APPEND = """
 INSERT INTO audit (actor, action, connection, subject_type, subject_id, outcome, reference)
 VALUES (%(actor)s, %(action)s, %(connection)s, %(subject_type)s, %(subject_id)s, %(outcome)s, %(reference)s)
+RETURNING id
+"""
+
+_APPEND_PEOPLE = """
+INSERT INTO audit (actor, action, subject_type, subject_id, outcome, reference)
+SELECT %(actor)s, %(action)s, 'person', t.id, %(outcome)s, %(reference)s FROM unnest(%(ids)s::bigint[]) AS t(id)
 """
 
 _UNSEALED = """
@@ -46,8 +53,8 @@ def append(
     connection: str | None = None,
     subject: tuple[str, int] | None = None,
     reference: str | None = None,
-) -> None:
-    """Append one entry; `reference` is an id, never a value."""
+) -> int:
+    """Append one entry and return its id; `reference` is an id, never a value."""
     values = {
         "actor": actor,
         "action": action,
@@ -57,7 +64,13 @@ def append(
         "outcome": outcome,
         "reference": reference,
     }
-    execute(db, _APPEND, values)
+    return int(execute(db, _APPEND, values).scalar_one())
+
+
+def append_people(db: Connection, ids: Sequence[int], *, actor: str, action: str, outcome: str, reference: str) -> None:
+    """Append one entry for each of these people."""
+    values = {"actor": actor, "action": action, "outcome": outcome, "reference": reference, "ids": list(ids)}
+    execute(db, _APPEND_PEOPLE, values)
 
 
 def seal(db: Connection, *, limit: int = 5_000) -> int:

@@ -32,10 +32,12 @@ UPDATE sync_state s SET doubted_at = clock_timestamp(),
     lane = CASE WHEN s.status = 'in_step' THEN %(backfill)s ELSE s.lane END,
     attempts = CASE WHEN s.status IN ('in_step', 'dead', 'parked') THEN 0 ELSE s.attempts END,
     failing_since = CASE WHEN s.status = 'dead' THEN NULL ELSE s.failing_since END,
-    not_before = CASE WHEN s.status = 'sending' THEN s.not_before ELSE now() END,
+    not_before = CASE WHEN s.status = 'sending' THEN s.not_before ELSE least(s.not_before, {at}) END,
     status = CASE WHEN s.status = 'sending' THEN s.status ELSE 'due' END
 FROM held WHERE s.id = held.id
 """
+_ADD_NOW = _ADD.format(at="now()")
+_ADD_LATER = _ADD.format(at="to_timestamp((floor(extract(epoch FROM now()) / %(seconds)s) + 1) * %(seconds)s)")
 
 _WAKE = """
 UPDATE sync_state SET status = 'due', wanted_since = now(), not_before = now(), attempts = 0
@@ -82,10 +84,14 @@ def believed(db: Connection, contacts: Sequence[tuple[str, str]]) -> dict[tuple[
     return {(row.connection, row.external_id): Believed(*row[2:]) for row in rows}
 
 
-def add(db: Connection, row_ids: Sequence[int]) -> None:
-    """Let these rows be read again; whoever is being written now comes once more."""
+def add(db: Connection, row_ids: Sequence[int], *, gather: float = 0) -> None:
+    """Let these rows be read again; whoever is being written now comes once more.
+
+    `gather`: those of so many seconds come at once, at the end of them, so that a call takes many.
+    """
     if row_ids:
-        execute(db, _ADD, {"ids": sorted(set(row_ids)), "backfill": BACKFILL})
+        values = {"ids": sorted(set(row_ids)), "backfill": BACKFILL, "seconds": gather}
+        execute(db, _ADD_LATER if gather else _ADD_NOW, values)
 
 
 def waits(db: Connection, connections: Sequence[str]) -> set[str]:

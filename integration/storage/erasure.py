@@ -52,8 +52,15 @@ _REMOVE: Mapping[str, LiteralString] = MappingProxyType(
         "assignments": "DELETE FROM assignments WHERE person_id = ANY(%(ids)s::bigint[])",
         "events": "DELETE FROM events WHERE person_id = ANY(%(ids)s::bigint[])",
         "sync_state": "DELETE FROM sync_state WHERE subject_id = ANY(%(ids)s::bigint[])",
+        "employments": "DELETE FROM employments WHERE person_id = ANY(%(ids)s::bigint[])",
         "overrides": "DELETE FROM overrides WHERE person_id = ANY(%(ids)s::bigint[])",
+        "reconciliation_findings": "DELETE FROM reconciliation_findings WHERE person_id = ANY(%(ids)s::bigint[])",
         "loops": "DELETE FROM loops WHERE person_id = ANY(%(ids)s::bigint[])",
+        "deal_contacts": """
+            DELETE FROM deal_contacts c USING links l
+            WHERE l.object_id = ANY(%(ids)s::bigint[]) AND l.object_type = %(contact)s
+              AND c.connection = l.connection AND c.contact_id = l.external_id
+            """,
         "links": """
             DELETE FROM links WHERE object_id = ANY(%(ids)s::bigint[]) AND object_type = ANY(%(object_types)s::text[])
             """,

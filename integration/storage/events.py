@@ -1,7 +1,7 @@
 """Facts, append only, and what they add up to: one row per person and subject."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,15 +10,6 @@ from sqlalchemy import Connection
 from integration.model.enrollments import CourseRef
 from integration.model.events import EventType, LearningEvent, believable
 from integration.storage.statement import execute
-
-# What decides a standing; the rest (enrolled, progress, assessments) is kept beside it and never changes it.
-STANDING_TYPES = (
-    EventType.COURSE_COMPLETED,
-    EventType.ENROLLMENT_CANCELLED,
-    EventType.CERTIFICATION_ISSUED,
-    EventType.CERTIFICATION_EXPIRED,
-    EventType.CERTIFICATION_REVOKED,
-)
 
 # A look-up per row and no join: while the table is small the server would rather read all of it for each batch.
 _APPEND = """
@@ -30,58 +21,49 @@ WITH incoming AS (
         %(product)s::text[],
         %(score)s::float8[], %(score_max)s::float8[], %(passed)s::bool[], %(progress)s::float8[],
         %(attempt)s::text[], %(expires_at)s::timestamptz[], %(occurred_at)s::timestamptz[], %(clamped)s::bool[],
-        %(origin)s::text[], %(inbox_id)s::bigint[]
+        %(origin)s::text[], %(inbox_id)s::bigint[], %(import_id)s::bigint[], %(import_line)s::bigint[]
     ) AS t(fact_key, content_hash, connection, type, rank, person_id, subject_type, subject_id, subject_name,
            course_id, course_name, module_id, product, score, score_max, passed, progress, attempt, expires_at,
-           occurred_at, clamped, origin, inbox_id)
+           occurred_at, clamped, origin, inbox_id, import_id, import_line)
 ), fresh AS (
     SELECT i.* FROM incoming i
     WHERE (SELECT true FROM events e WHERE e.fact_key = i.fact_key AND e.content_hash = i.content_hash) IS NULL
 )
 INSERT INTO events (fact_key, content_hash, revision, connection, type, rank, person_id, person_version,
                     subject_type, subject_id, subject_name, course_id, course_name, module_id, product, score,
-                    score_max, passed, progress, attempt, expires_at, occurred_at, clamped, origin, inbox_id)
+                    score_max, passed, progress, attempt, expires_at, occurred_at, clamped, origin, inbox_id,
+                    import_id, import_line)
 SELECT f.fact_key, f.content_hash,
        coalesce((SELECT max(revision) FROM events e WHERE e.fact_key = f.fact_key), 0)
-         + row_number() OVER (PARTITION BY f.fact_key ORDER BY f.inbox_id),
+         + row_number() OVER (PARTITION BY f.fact_key ORDER BY f.inbox_id, f.import_line),
        f.connection, f.type, f.rank, f.person_id, p.version + 1, f.subject_type, f.subject_id, f.subject_name,
        f.course_id, f.course_name, f.module_id, f.product, f.score, f.score_max, f.passed, f.progress, f.attempt,
-       f.expires_at, f.occurred_at, f.clamped, f.origin, f.inbox_id
+       f.expires_at, f.occurred_at, f.clamped, f.origin, f.inbox_id, f.import_id, f.import_line
 FROM fresh f JOIN people p ON p.id = f.person_id
 RETURNING id, person_id, connection, type, passed, origin
 """
 
-# The facts that decide, each with the subject it counts for. Courses that replaced one another count as one: the
-# lineage is named by its newest course.
+# The facts that decide, each with the subject it counts for: reports read the same view (reporting.standings).
 _DECIDING = """
-WITH RECURSIVE lineage AS (
-    SELECT id, connection, external_id, external_id AS head, replaced_by FROM courses
-    WHERE replaced_by IS NULL
-  UNION ALL
-    SELECT c.id, c.connection, c.external_id, l.head, c.replaced_by
-    FROM courses c JOIN lineage l ON c.replaced_by = l.id
-), facts AS (
-    SELECT e.person_id, e.connection, e.type, e.subject_type, e.subject_id, coalesce(l.head, e.subject_id) AS subject,
-           e.subject_name, e.passed, e.expires_at, e.occurred_at, e.rank, e.fact_key, e.revision, e.recorded_at
-    FROM events e
-    LEFT JOIN lineage l ON e.subject_type = 'course' AND l.connection = e.connection AND l.external_id = e.subject_id
-    WHERE e.person_id = ANY(%(ids)s::bigint[]) AND e.type = ANY(%(types)s::text[])
+WITH facts AS (
+    SELECT person_id, connection, type, subject_type, subject_id, subject, subject_name, passed, expires_at,
+           occurred_at, fact_key, weight, recorded_at
+    FROM deciding_events WHERE person_id = ANY(%(ids)s::bigint[])
 )"""
 
 # The latest word per person and subject, by business time and never by arrival (rule 6): of all facts, or at each
-# moment `told.at` of those that were recorded by then. There is no other place that knows which word is the latest.
+# moment `told.at` of those that were recorded by then. Which word is the latest only `weight` knows.
 _LATEST = """
 SELECT DISTINCT ON ({at}e.person_id, e.connection, e.subject_type, e.subject)
        e.person_id, e.connection, e.type, e.subject_type, e.subject,
        e.subject_name, e.passed, e.expires_at, e.occurred_at, e.fact_key,
        CASE WHEN e.subject_type = 'certification' THEN (
-           SELECT array_agg(p.product ORDER BY p.occurred_at DESC, p.rank DESC, p.fact_key DESC, p.revision DESC)
-           FROM events p
+           SELECT array_agg(p.product ORDER BY p.weight DESC)
+           FROM weighed_events p
            WHERE p.person_id = e.person_id AND p.connection = e.connection AND p.subject_type = e.subject_type
              AND p.subject_id = e.subject_id AND p.product IS NOT NULL{known}) END AS products{moment}
 FROM {facts}
-ORDER BY {at}e.person_id, e.connection, e.subject_type, e.subject,
-         e.occurred_at DESC, e.rank DESC, e.fact_key DESC, e.revision DESC
+ORDER BY {at}e.person_id, e.connection, e.subject_type, e.subject, e.weight DESC
 """
 
 _STANDINGS = _DECIDING + _LATEST.format(at="", known="", moment="", facts="facts e")
@@ -116,27 +98,44 @@ GROUP BY e.person_id ORDER BY e.person_id
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fact:
-    """An event of a known person, ready to append. `occurred_at` is clamped to the arrival (rule 6)."""
+    """An event of a known person, ready to append. `occurred_at` is clamped to the arrival (rule 6).
 
-    inbox_id: int
+    It was heard in a row of the inbox, or on a line of an import. `hashed` is its content, where that is known already.
+    `key` is that of the fact, whoever told it, and `content` tells one revision from another. Never changed once made;
+    not frozen, because that took most of the time of making one.
+    """
+
+    inbox_id: int | None
     connection: str
     person_id: int
     learner: str
     event: LearningEvent
     received_at: datetime
     origin: str = "live"
+    import_id: int | None = None
+    import_line: int | None = None
+    hashed: bytes | None = None
+    key: bytes = field(init=False)
+    content: bytes = field(init=False)
+    occurred_at: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out what is asked for several times."""
+        self.key = self.event.fact_key(self.connection, self.learner)
+        self.content = self.hashed or self.event.content_hash()
+        self.occurred_at = believable(self.event.occurred_at, self.received_at)
 
     @property
     def clamped(self) -> bool:
         """Whether the sender dated it in the future."""
         return self.occurred_at != self.event.occurred_at
 
-    @property
-    def occurred_at(self) -> datetime:
-        """When it happened, as far as that is possible."""
-        return believable(self.event.occurred_at, self.received_at)
+
+_PRODUCTS = """
+SELECT DISTINCT coalesce(product, subject_id) AS product FROM events WHERE subject_type = 'certification'
+"""
 
 
 class Appended(NamedTuple):
@@ -181,19 +180,18 @@ def append(db: Connection, facts: Sequence[Fact]) -> list[Appended]:
     """
     distinct: dict[tuple[bytes, bytes], Fact] = {}
     for fact in facts:
-        key = fact.event.fact_key(fact.connection, fact.learner)
-        distinct.setdefault((key, fact.event.content_hash()), fact)
+        distinct.setdefault((fact.key, fact.content), fact)
     if not distinct:
         return []
-    rows = [_row(key, content, fact) for (key, content), fact in sorted(distinct.items(), key=lambda item: item[0])]
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return [Appended(*row) for row in execute(db, _APPEND, columns).all()]
+    rows = [_row(distinct[place]) for place in sorted(distinct)]
+    columns = dict(zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+    return execute(db, _APPEND, columns, row=_appended).all()
 
 
 def standings(db: Connection, ids: Iterable[int]) -> dict[int, list[Standing]]:
     """Return what decides each person's fields."""
     found: dict[int, list[Standing]] = {}
-    for standing in execute(db, _STANDINGS, _deciding(ids), row=_standing).all():
+    for standing in execute(db, _STANDINGS, {"ids": sorted(set(ids))}, row=_standing).all():
         found.setdefault(standing.person_id, []).append(standing)
     return found
 
@@ -220,47 +218,85 @@ def history(db: Connection, ids: Iterable[int], since: datetime) -> dict[int, li
     A standing holds until a later one of the same subject. What was recorded before `since` holds from `since` on.
     """
     found: dict[int, list[tuple[datetime, Standing]]] = {}
-    for at, standing in execute(db, _HISTORY, {**_deciding(ids), "since": since}, row=_moment).all():
+    values = {"ids": sorted(set(ids)), "since": since}
+    for at, standing in execute(db, _HISTORY, values, row=_moment).all():
         found.setdefault(standing.person_id, []).append((at, standing))
     return found
-
-
-def _deciding(ids: Iterable[int]) -> dict[str, list[Any]]:
-    return {"ids": sorted(set(ids)), "types": [t.value for t in STANDING_TYPES]}
 
 
 def _standing(_: object) -> Callable[[Sequence[Any]], Standing]:
     return Standing._make
 
 
+def _appended(_: object) -> Callable[[Sequence[Any]], Appended]:
+    return Appended._make
+
+
 def _moment(_: object) -> Callable[[Sequence[Any]], tuple[datetime, Standing]]:
     return lambda row: (row[-1], Standing._make(row[:-1]))
 
 
-def _row(key: bytes, content: bytes, fact: Fact) -> dict[str, Any]:
-    event = fact.event
-    return {
-        "fact_key": key,
-        "content_hash": content,
-        "connection": fact.connection,
-        "type": event.type.value,
-        "rank": event.type.rank,
-        "person_id": fact.person_id,
-        "subject_type": event.subject.type,
-        "subject_id": event.subject.id,
-        "subject_name": event.subject.name,
-        "course_id": event.course.id if event.course else None,
-        "course_name": event.course.name if event.course else None,
-        "module_id": event.module.id if event.module else None,
-        "product": event.product,
-        "score": event.score,
-        "score_max": event.score_max,
-        "passed": event.passed,
-        "progress": event.progress,
-        "attempt": event.attempt,
-        "expires_at": event.expires_at,
-        "occurred_at": fact.occurred_at,
-        "clamped": fact.clamped,
-        "origin": fact.origin,
-        "inbox_id": fact.inbox_id,
-    }
+_COLUMNS = (
+    "fact_key",
+    "content_hash",
+    "connection",
+    "type",
+    "rank",
+    "person_id",
+    "subject_type",
+    "subject_id",
+    "subject_name",
+    "course_id",
+    "course_name",
+    "module_id",
+    "product",
+    "score",
+    "score_max",
+    "passed",
+    "progress",
+    "attempt",
+    "expires_at",
+    "occurred_at",
+    "clamped",
+    "origin",
+    "inbox_id",
+    "import_id",
+    "import_line",
+)
+
+
+def _row(fact: Fact) -> tuple[Any, ...]:
+    """Return the values of `_COLUMNS`."""
+    event, subject, course = fact.event, fact.event.subject, fact.event.course
+    return (
+        fact.key,
+        fact.content,
+        fact.connection,
+        event.type.value,
+        event.type.rank,
+        fact.person_id,
+        subject.type,
+        subject.id,
+        subject.name,
+        course.id if course else None,
+        course.name if course else None,
+        event.module.id if event.module else None,
+        event.product,
+        event.score,
+        event.score_max,
+        event.passed,
+        event.progress,
+        event.attempt,
+        event.expires_at,
+        fact.occurred_at,
+        fact.clamped,
+        fact.origin,
+        fact.inbox_id,
+        fact.import_id,
+        fact.import_line,
+    )
+
+
+def products(db: Connection) -> list[str]:
+    """Return everything that a certification was ever said to be for."""
+    return [row.product for row in execute(db, _PRODUCTS).all()]

@@ -13,6 +13,8 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason
+from integration.ports import Received
+from integration.security.seal import KeyRing
 from integration.storage.base import FORGETTABLE
 from integration.storage.statement import execute
 
@@ -37,8 +39,8 @@ WITH incoming AS MATERIALIZED (
     SELECT connection, key, body_hash, id FROM incoming ORDER BY connection, key
     ON CONFLICT DO NOTHING RETURNING inbox_id
 )
-INSERT INTO inbox (id, connection, key, kind, payload, request_id, status, reason, settled_at)
-SELECT i.id, i.connection, i.key, i.kind, i.payload, i.request_id, %(status)s, %(reason)s,
+INSERT INTO inbox (id, connection, key, kind, payload, request_id, origin, status, reason, settled_at)
+SELECT i.id, i.connection, i.key, i.kind, i.payload, i.request_id, %(origin)s, %(status)s, %(reason)s,
        CASE WHEN %(status)s = 'received' THEN NULL ELSE now() END
 FROM incoming i JOIN fresh f ON f.inbox_id = i.id
 RETURNING connection, key, id
@@ -187,7 +189,7 @@ class Settled:
 
     @classmethod
     def unread(cls, row_id: int, error: CoursewireError) -> Self:
-        """Return what becomes of a row whose payload could not be read."""
+        """Return what becomes of a row whose payload could not be read, or that said what cannot be recorded."""
         if isinstance(error, Ignored):
             return cls(row_id, "ignored", error.reason, error.detail or None)
         status = "parked" if isinstance(error, NeedsAttention) else "dead"
@@ -200,6 +202,35 @@ class Unrung(NamedTuple):
     kind: str
     max_batch: int
     id: int
+
+
+def tell(
+    db: Connection,
+    connection: str,
+    origin: str,
+    told: Sequence[Received],
+    ring: KeyRing,
+    request_id: str | Sequence[str],
+) -> list[int]:
+    """Store what we found out ourselves; return the ids of what was new. `request_id`: that of all, or of each."""
+    if not told:
+        return []
+    requests = [request_id] * len(told) if isinstance(request_id, str) else list(request_id)
+    values = {
+        "connection": [connection] * len(told),
+        "key": [key_of(one.external_id) for one in told],
+        "body_hash": [hash_of(one.payload) for one in told],
+        "kind": [one.kind.value for one in told],
+        "payload": [
+            ring.seal(one.payload, payload_context(connection, request))
+            for one, request in zip(told, requests, strict=True)
+        ],
+        "request_id": requests,
+        "origin": origin,
+        "status": "received",
+        "reason": None,
+    }
+    return [row.id for row in execute(db, STORE, values).all()]
 
 
 def claim(db: Connection, kind: str, ids: Sequence[int], lease: UUID, *, limit: int = 100) -> list[Claimed]:

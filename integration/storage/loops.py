@@ -1,4 +1,8 @@
-"""Properties that somebody over there puts back each time we write them: counted, and then left alone for a while."""
+"""Properties that are left to the other side for a while.
+
+Either because somebody over there puts them back each time we write them, which is counted, or because a person here
+undid what was written (`rewrites` = 0).
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -21,9 +25,28 @@ FROM unnest(%(person_id)s::bigint[], %(field)s::text[]) AS t(person_id, field) O
 ON CONFLICT (connection, person_id, field) DO UPDATE SET
     rewrites = CASE WHEN l.since < now() - %(within)s * interval '1 second' THEN 1 ELSE l.rewrites + 1 END,
     since = CASE WHEN l.since < now() - %(within)s * interval '1 second' THEN now() ELSE l.since END,
-    held_until = CASE WHEN l.rewrites + 1 >= %(most)s AND l.since >= now() - %(within)s * interval '1 second'
-                      THEN now() + %(rest)s * interval '1 second' END
-RETURNING person_id, field, held_until
+    held_until = greatest(l.held_until, CASE
+        WHEN l.rewrites + 1 >= %(most)s AND l.since >= now() - %(within)s * interval '1 second'
+        THEN now() + %(rest)s * interval '1 second' END)
+RETURNING person_id, field, coalesce(held_until > now(), false) AND rewrites >= %(most)s AS is_loop
+"""
+
+_HOLD = """
+INSERT INTO loops AS l (connection, person_id, field, rewrites, since, held_until)
+SELECT %(connection)s, t.person_id, t.field, 0, now(), now() + %(seconds)s * interval '1 second'
+FROM (SELECT DISTINCT * FROM unnest(%(person_id)s::bigint[], %(field)s::text[]) AS u(person_id, field)) AS t
+ORDER BY t.person_id, t.field
+ON CONFLICT (connection, person_id, field) DO UPDATE SET
+    rewrites = CASE WHEN l.held_until > now() THEN l.rewrites ELSE 0 END,
+    held_until = greatest(l.held_until, excluded.held_until)
+"""
+
+# What somebody holds for longer stays held.
+_RELEASE = """
+DELETE FROM loops l
+USING unnest(%(person_id)s::bigint[], %(field)s::text[]) AS t(person_id, field)
+WHERE l.connection = %(connection)s AND l.person_id = t.person_id AND l.field = t.field
+  AND l.rewrites = 0 AND l.held_until < now() + %(seconds)s * interval '1 second'
 """
 
 _HELD = """
@@ -33,7 +56,7 @@ WHERE connection = %(connection)s AND person_id = ANY(%(ids)s::bigint[]) AND hel
 
 
 class Loop(NamedTuple):
-    """A property of one person that is left to the other side until a time, after so many rewrites."""
+    """A property of one person that is left to the other side until a time, after so many rewrites; 0 = by a person."""
 
     person_id: int
     field: str
@@ -53,10 +76,31 @@ def count(db: Connection, connection: str, rewritten: Sequence[tuple[int, str]])
         "most": MOST,
         "rest": REST_SECONDS,
     }
-    return [(row.person_id, row.field) for row in execute(db, _COUNT, values) if row.held_until is not None]
+    return [(row.person_id, row.field) for row in execute(db, _COUNT, values) if row.is_loop]
+
+
+def hold(db: Connection, connection: str, fields: Iterable[tuple[int, str]], *, seconds: float) -> None:
+    """Leave (person id, property) to the other side for so long, because a person wants it so."""
+    if pairs := sorted(set(fields)):
+        execute(db, _HOLD, _values(connection, pairs, seconds))
+
+
+def release(db: Connection, connection: str, fields: Iterable[tuple[int, str]], *, within: float) -> None:
+    """Take back a `hold` of (person id, property) that ends within so many seconds; longer ones stay."""
+    if pairs := sorted(set(fields)):
+        execute(db, _RELEASE, _values(connection, pairs, within))
 
 
 def held(db: Connection, connection: str, person_ids: Iterable[int]) -> list[Loop]:
     """Return what is left alone now."""
     rows = execute(db, _HELD, {"connection": connection, "ids": sorted(set(person_ids))})
     return [Loop(*row) for row in rows]
+
+
+def _values(connection: str, pairs: Sequence[tuple[int, str]], seconds: float) -> dict[str, object]:
+    return {
+        "connection": connection,
+        "person_id": [person_id for person_id, _ in pairs],
+        "field": [field for _, field in pairs],
+        "seconds": seconds,
+    }

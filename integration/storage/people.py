@@ -98,6 +98,8 @@ SET version = greatest(version + 1, %(at_least)s),
 WHERE id = ANY(%(ids)s::bigint[])
 """
 
+_KEPT = "SELECT id FROM people WHERE id = ANY(%(ids)s::bigint[]) AND erased_at IS NULL ORDER BY id FOR SHARE"
+
 _DUE_TRANSITIONS = """
 SELECT id FROM people WHERE next_transition_at <= now() ORDER BY id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
@@ -134,8 +136,11 @@ def serialise(db: Connection, names: Iterable[str]) -> None:
 def lock_names(link: tuple[str, str] | None, email: str | None = None, employee_id: str | None = None) -> set[str]:
     """Return what to hold while deciding about a learner, so that two decisions never cross."""
     names = {f"learner\0{link[0]}\0{link[1]}"} if link else set()
-    names |= {f"email\0{email}"} if email else set()
-    return names | ({f"employee_id\0{employee_id}"} if employee_id else set())
+    if email:
+        names.add(f"email\0{email}")
+    if employee_id:
+        names.add(f"employee_id\0{employee_id}")
+    return names
 
 
 def by_link(db: Connection, object_type: str, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -194,6 +199,11 @@ def load(db: Connection, ids: Iterable[int], ring: KeyRing, *, lock: bool = Fals
     """
     rows = execute(db, _LOAD + (" FOR UPDATE" if lock else ""), {"ids": sorted(set(ids))}).all()
     return {row.id: _person(row, ring) for row in rows}
+
+
+def kept(db: Connection, ids: Iterable[int]) -> set[int]:
+    """Return who of these was not erased, and hold off an erasure until the transaction ends; taken in id order."""
+    return {row.id for row in execute(db, _KEPT, {"ids": sorted(set(ids))}).all()}
 
 
 def new_ids(db: Connection, count: int) -> list[int]:

@@ -59,6 +59,34 @@ DELETE FROM runs WHERE (job, scheduled_for) IN (
     LIMIT %(rows)s)
 """
 
+# Ids rise with time, as those of attempts.
+_FINDINGS = """
+DELETE FROM reconciliation_findings WHERE id IN (
+    SELECT id FROM (SELECT id, found_at FROM reconciliation_findings ORDER BY id LIMIT %(rows)s) AS oldest
+    WHERE found_at < now() - %(history_days)s * interval '1 day')
+"""
+
+# The last of its kind stays: it says when a comparison was last well, and which one the clock began last.
+_COMPARISONS = """
+DELETE FROM reconciliations WHERE id IN (
+    SELECT id FROM reconciliations r
+    WHERE finished_at < now() - %(history_days)s * interval '1 day'
+      AND NOT EXISTS (SELECT FROM reconciliation_findings f WHERE f.reconciliation_id = r.id)
+      AND EXISTS (SELECT FROM reconciliations later
+                  WHERE later.connection = r.connection AND later.actor = r.actor AND later.is_dry = r.is_dry
+                    AND later.status = 'done' AND later.id > r.id)
+    LIMIT %(rows)s)
+"""
+
+# As runs: the newest one of each connection stays.
+_POLLS = """
+DELETE FROM polls WHERE id IN (
+    SELECT id FROM polls p WHERE finished_at < now() - %(history_days)s * interval '1 day'
+      AND EXISTS (SELECT FROM polls later WHERE later.connection = p.connection AND later.id > p.id
+                  AND later.actor = 'coursewire')
+    LIMIT %(rows)s)
+"""
+
 # Counts of what is over, one way or the other.
 _LOOPS = """
 DELETE FROM loops WHERE (connection, person_id, field) IN (
@@ -69,14 +97,30 @@ DELETE FROM loops WHERE (connection, person_id, field) IN (
 # A worker that ends as it should takes its row along; these were killed.
 _HEARTBEATS = "DELETE FROM heartbeats WHERE greatest(started_at, sent_at, heard_at) < now() - interval '1 day'"
 
+# Of these no more is read than this, however long other history is kept.
+_VOLUMES = """
+DELETE FROM volumes WHERE (connection, kind, hour) IN (
+    SELECT connection, kind, hour FROM volumes WHERE hour < now() - interval '71 days' LIMIT %(rows)s)
+"""
+
+_ATTENDANCE = """
+DELETE FROM attendance WHERE hour IN (
+    SELECT hour FROM attendance WHERE hour < now() - interval '71 days' LIMIT %(rows)s)
+"""
+
 _SLICES = {
     "payloads": _PAYLOADS,
     "attempts": _ATTEMPTS,
     "api_calls": _CALLS,
     "replays": _REPLAYS,
     "runs": _RUNS,
+    "reconciliation_findings": _FINDINGS,
+    "reconciliations": _COMPARISONS,
+    "polls": _POLLS,
     "loops": _LOOPS,
     "heartbeats": _HEARTBEATS,
+    "volumes": _VOLUMES,
+    "attendance": _ATTENDANCE,
 }
 
 

@@ -171,17 +171,7 @@ def original(db: Connection, event_id: int) -> bytes | None:
     return bytes(found) if found is not None else None
 
 
-def _values(db: Connection, chosen: Chosen) -> dict[str, object]:
-    return {
-        "first": _first_since(db, chosen.since - _CLOCK_SLACK) if chosen.since else 0,
-        "since": chosen.since,
-        "status": chosen.status,
-        "connection": chosen.connection,
-        "reason": chosen.reason,
-    }
-
-
-def _first_since(db: Connection, since: datetime) -> int:
+def first_since(db: Connection, since: datetime) -> int:
     """Return the id at which `since` begins, found by halving: a large inbox is never read from end to end."""
     low, high = execute(db, "SELECT coalesce(min(id), 0) AS low, coalesce(max(id), 0) + 1 AS high FROM inbox").one()
     while low < high:
@@ -192,3 +182,13 @@ def _first_since(db: Connection, since: datetime) -> int:
         else:
             low = row.id + 1
     return int(low)
+
+
+def _values(db: Connection, chosen: Chosen) -> dict[str, object]:
+    return {
+        "first": first_since(db, chosen.since - _CLOCK_SLACK) if chosen.since else 0,
+        "since": chosen.since,
+        "status": chosen.status,
+        "connection": chosen.connection,
+        "reason": chosen.reason,
+    }

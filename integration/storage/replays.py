@@ -64,7 +64,8 @@ WITH picked AS MATERIALIZED (
     FROM picked ORDER BY id
 )
 UPDATE sync_state s SET status = 'due', not_before = now(), lane = %(backfill)s, attempts = 0, deaths = 0,
-    failing_since = NULL, max_batch = CASE WHEN p.reason = %(crash_loop)s THEN 1 END
+    failing_since = NULL, max_batch = CASE WHEN p.reason = %(crash_loop)s THEN 1 END,
+    guard = CASE WHEN p.reason = %(storm_guard)s THEN 'approved' ELSE s.guard END
 FROM picked p WHERE s.id = p.id
 RETURNING s.id, s.connection, s.operation
 """
@@ -208,6 +209,7 @@ def put_back(db: Connection, kind: Kind, ids: Sequence[int], by: By, *, status: 
         "fields": list(by.fields),
         "reference": by.reference,
         "crash_loop": Reason.CRASH_LOOP.value,
+        "storm_guard": Reason.STORM_GUARD.value,
     }
     if kind == "event":
         events = sorted((row.id, row.kind, row.max_batch) for row in execute(db, _EVENTS, values))

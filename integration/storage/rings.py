@@ -51,6 +51,11 @@ SELECT not_before < now() - %(overdue)s * interval '1 second' OR %(burst)s > (
 FROM waiting
 """
 
+_HEARD = f"""
+WITH {FORGETTABLE}
+UPDATE rings SET rung_at = NULL FROM forgettable WHERE connection = %(connection)s AND operation = %(operation)s
+"""
+
 _STOP = f"""
 WITH {FORGETTABLE}
 UPDATE rings SET lease = NULL, lease_until = NULL FROM forgettable
@@ -62,6 +67,11 @@ def ring(db: Connection, connection: str, operation: str) -> bool:
     """Say whether the caller should ring: nobody has, or nobody heard."""
     values = {"connection": connection, "operation": operation, "unheard": UNHEARD_SECONDS}
     return execute(db, _RING, values).first() is not None
+
+
+def heard(db: Connection, connection: str, operation: str) -> None:
+    """Note that the ring was heard, where several may work side by side."""
+    execute(db, _HEARD, {"connection": connection, "operation": operation})
 
 
 def may_help(db: Connection, connection: str, operation: str, *, burst: int, overdue: float) -> bool:

@@ -3,13 +3,13 @@
 `heard` is called where a CRM says that something changed; claims and settlements are those of `sync_state`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from integration.model.contacts import CONTACT
+from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.roles import READ_ROLE, Watch
 from integration.storage.statement import execute
 from integration.storage.sync_state import LIVE
@@ -19,6 +19,9 @@ Watching = Callable[[Connection, str], Watch | None]
 
 PATIENCE = 10
 """A role that is changed again and again is read after so many settle times, though it has not settled."""
+
+ACTED_ON, UNSETTLED = "seen", "unsettled"
+"""`remote_origin` of a role that was read: what is deserved was decided by it, or not yet, because it must settle."""
 
 # Each change starts the settle time anew. By the clock and not by the start of the transaction, as with doubts.
 _HEAR = """
@@ -69,10 +72,32 @@ WHERE s.subject_id = %(loser)s AND s.object_type = %(object_type)s AND s.operati
 
 _KNOWN = """
 SELECT s.id, s.connection, s.subject_id, s.remote_values, s.doubted_at, s.status = 'in_step' AS is_settled,
-       extract(epoch FROM clock_timestamp() - s.doubted_at)::float8 AS age, s.remote_id IS NOT NULL AS is_there
+       extract(epoch FROM clock_timestamp() - s.doubted_at)::float8 AS age, s.remote_id IS NOT NULL AS is_there,
+       s.written = 0 AS is_new, s.written > 0 AND s.remote_origin IS DISTINCT FROM %(unsettled)s AS is_acted_on,
+       s.guard, s.rule_set
 FROM sync_state s
 WHERE s.subject_id = ANY(%(ids)s::bigint[]) AND s.object_type = %(object_type)s AND s.operation = %(operation)s
 ORDER BY s.connection, s.subject_id
+"""
+
+
+# Once a row was claimed, a call of it may be on its way that the reading has not seen.
+_UNTRIED = """
+SELECT s.id, s.subject_id FROM sync_state s
+WHERE s.connection = %(connection)s AND s.object_type = %(object_type)s AND s.operation = %(operation)s
+  AND s.subject_id = ANY(%(ids)s::bigint[]) AND s.claimed_at IS NULL AND s.remote_id IS NULL
+ORDER BY s.subject_id FOR UPDATE
+"""
+
+# As old as the claim that the reading came after.
+_TELL = """
+UPDATE sync_state s
+SET remote_id = t.remote_id, remote_values = t.sealed, remote_origin = 'seen', remote_at = r.claimed_at
+FROM unnest(%(id)s::bigint[], %(person_id)s::bigint[], %(remote_id)s::text[], %(sealed)s::bytea[])
+     AS t(id, person_id, remote_id, sealed)
+JOIN sync_state r ON r.connection = %(connection)s AND r.object_type = %(object_type)s AND r.operation = %(read)s
+     AND r.subject_id = t.person_id
+WHERE s.id = t.id
 """
 
 
@@ -98,7 +123,9 @@ class Row(NamedTuple):
 class Known(NamedTuple):
     """What was read last of somebody's contact, still sealed; `age`: seconds since something was heard after it.
 
-    `is_there`: as far as is known, there is a contact.
+    `is_there`: as far as is known, there is a contact. `is_new`: nothing was ever decided by it. `is_acted_on`: what
+    was read last is what was decided by. `guard`: a change waits for somebody's word (`held`), or has it (`approved`).
+    `rule_set`: by which rules it was decided last.
     """
 
     id: int
@@ -109,6 +136,10 @@ class Known(NamedTuple):
     is_settled: bool
     age: float | None
     is_there: bool
+    is_new: bool
+    is_acted_on: bool
+    guard: str | None
+    rule_set: int | None
 
 
 def hear(db: Connection, heard: Iterable[Heard]) -> list[Row]:
@@ -133,9 +164,27 @@ def saw(db: Connection, seen: Sequence[tuple[Row, bytes]]) -> None:
         execute(db, _SAW, values)
 
 
+def untried(db: Connection, connection: str, person_ids: Collection[int]) -> list[tuple[int, int]]:
+    """Return (row, person) of contacts that are to be written and were never looked at for it; holds the rows."""
+    if not person_ids:
+        return []
+    named = {"connection": connection, "object_type": CONTACT, "operation": WRITE_CONTACT}
+    return [(row.id, row.subject_id) for row in execute(db, _UNTRIED, {"ids": sorted(person_ids), **named}).all()]
+
+
+def tell(db: Connection, connection: str, told: Sequence[tuple[int, int, str, bytes]]) -> None:
+    """Keep what was read with a role as what a contact holds: (row, person, id in the CRM, sealed values) of each."""
+    if told:
+        ids, person_ids, remote_ids, sealed = (list(column) for column in zip(*told, strict=True))
+        values = {"id": ids, "person_id": person_ids, "remote_id": remote_ids, "sealed": sealed}
+        named = {"connection": connection, "object_type": CONTACT, "read": READ_ROLE}
+        execute(db, _TELL, {**values, **named})
+
+
 def known(db: Connection, person_ids: Iterable[int]) -> list[Known]:
     """Return what was read last of these people's contacts, in every CRM."""
-    values = {"ids": sorted(set(person_ids)), "object_type": CONTACT, "operation": READ_ROLE}
+    ids = sorted(set(person_ids))
+    values = {"ids": ids, "object_type": CONTACT, "operation": READ_ROLE, "unsettled": UNSETTLED}
     return [Known(*row) for row in execute(db, _KNOWN, values).all()]
 
 

@@ -4,14 +4,14 @@ SQLAlchemy keeps the pool, the transactions and the isolation levels. Its cursor
 statements to a lone event they took two fifths of its time (docs/performance.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
 import psycopg
 from psycopg.rows import RowFactory, namedtuple_row
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 
 class Result(psycopg.Cursor[Any]):
@@ -58,7 +58,39 @@ def execute(
     try:
         return cast("Result", raw.cursor(row_factory=row).execute(sql, values))
     except psycopg.Error as error:
-        if raw.closed:
-            with suppress(DBAPIError):  # SQLAlchemy finds out in its own way, and gives up the whole pool
-                db.exec_driver_sql("SELECT 1")
-        raise DBAPIError.instance(sql, None, error, psycopg.Error, hide_parameters=True) from error
+        raise _wrapped(db, raw, sql, error) from error
+
+
+def stream(
+    db: Connection,
+    sql: str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    size: int,
+    row: RowFactory[Any] = namedtuple_row,
+) -> Generator[list[Any]]:
+    """Yield the rows of a query, `size` at a time and never none; `db` is one of `base.single`.
+
+    The server keeps the answer in a file of its own: however long it is and however slowly it is read, no transaction
+    is open meanwhile, and no memory grows. The query may take its time. Raises what `execute` does.
+    """
+    raw = cast("psycopg.Connection[Any]", db.connection.dbapi_connection)
+    try:
+        with raw.transaction():
+            raw.execute("SET LOCAL statement_timeout = 0")
+            raw.execute("DECLARE stream NO SCROLL CURSOR WITH HOLD FOR " + sql, values)
+        cursor = raw.cursor(row_factory=row)
+        while found := cursor.execute(f"FETCH {size:d} FROM stream", prepare=False).fetchall():
+            yield found
+    except psycopg.Error as error:
+        raise _wrapped(db, raw, sql, error) from error
+    finally:
+        with suppress(psycopg.Error):  # it went with its transaction, or with the server
+            raw.execute("CLOSE stream")
+
+
+def _wrapped(db: Connection, raw: "psycopg.Connection[Any]", sql: str, error: psycopg.Error) -> StatementError:
+    if raw.closed:
+        with suppress(DBAPIError):  # SQLAlchemy finds out in its own way, and gives up the whole pool
+            db.exec_driver_sql("SELECT 1")
+    return DBAPIError.instance(sql, None, error, psycopg.Error, hide_parameters=True)

@@ -134,10 +134,13 @@ SET status = CASE WHEN claimed_with = 1 AND deaths + 1 >= %(deaths)s THEN 'dead'
     remote_values = NULL, lease = NULL, lease_until = NULL
 WHERE id IN (SELECT id FROM sync_state WHERE status = 'sending' AND lease_until < now()
              ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
-RETURNING id, status, connection, subject_id
+RETURNING id, status, connection, object_type, subject_id
 ), noted AS (
     INSERT INTO audit (actor, action, connection, subject_type, subject_id, outcome, reference)
-    SELECT 'coursewire', 'contact.write', connection, 'person', subject_id, %(expired)s, 'sync_state:' || id FROM ended
+    SELECT 'coursewire', object_type || '.write', connection,
+           CASE object_type WHEN 'contact' THEN 'person' ELSE object_type END, subject_id, %(expired)s,
+           'sync_state:' || id
+    FROM ended
 )
 SELECT id, status FROM ended
 """

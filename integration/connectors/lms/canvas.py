@@ -3,15 +3,16 @@
 Deadlines are never passed on: what Canvas calls `end_at` ends a learner's access on that day.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from integration.config import ConnectionConfig
-from integration.connectors.client import Call, CallRecord, Limits, Reply
-from integration.connectors.lms.canvas_api import Api, is_id, sis_user
+from integration.connectors.client import Call, Gate, OnCall, Reply
+from integration.connectors.lms.canvas_api import V1, Api, is_id, sis_user
 from integration.connectors.lms.canvas_statuses import RATES, Meaning, denied, is_taken, meaning, said
+from integration.connectors.lms.canvas_values import LIVE
 from integration.errors import CoursewireError, Reason, RetryLater, UnknownOutcome
 from integration.model.contacts import Failed
 from integration.model.enrollments import (
@@ -32,20 +33,14 @@ CAPABILITIES: Final = Capabilities(
     batch_size=25,
     rates=RATES,
     media_types=("application/jwt", "text/plain"),  # a signed event is nothing but a JWT
+    lists_results="everything",
 )
 
-_V1: Final = "/api/v1"
-_LIVE: Final = ("active", "invited", "creation_pending")
 _ENDED: Final = ("completed", "inactive")
 _JUST_NOW: Final = timedelta(seconds=10)
 
 
-def store(
-    config: ConnectionConfig,
-    on_call: Callable[[CallRecord], None] | None = None,
-    gate: Callable[[str], None] | None = None,
-    _: object = None,
-) -> "Canvas | None":
+def store(config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None, _: object = None) -> "Canvas | None":
     """Return what enrols people in this account's courses; None where the connection holds no token."""
     return Canvas(config, on_call, gate) if config.credentials else None
 
@@ -60,17 +55,10 @@ class Canvas:
     capabilities = CAPABILITIES
     user_keys: tuple[UserKey, ...] = ("id", "employee_id", "email")
 
-    def __init__(
-        self,
-        config: ConnectionConfig,
-        on_call: Callable[[CallRecord], None] | None = None,
-        gate: Callable[[str], None] | None = None,
-        *,
-        limits: Limits = Limits(),  # noqa: B008 - immutable
-    ) -> None:
+    def __init__(self, config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None) -> None:
         """Raises ConfigError where address or token are not named; the token is read with the first call."""
         self._name = config.name
-        self._api = Api(config, on_call, gate, limits=limits)
+        self._api = Api(config, on_call, gate)
 
     def __repr__(self) -> str:
         """Name the connection, never what opens it."""
@@ -107,10 +95,10 @@ class Canvas:
         """
         found = {}
         for user_id, course_id in dict.fromkeys(pairs):
-            entries, _ = self._enrolled(user_id, course_id, (*_LIVE, *_ENDED))
+            entries, _ = self._enrolled(user_id, course_id, (*LIVE, *_ENDED))
             if entries:
-                best = min(entries, key=lambda one: one.get("enrollment_state") not in _LIVE)
-                is_live = best.get("enrollment_state") in _LIVE
+                best = min(entries, key=lambda one: one.get("enrollment_state") not in LIVE)
+                is_live = best.get("enrollment_state") in LIVE
                 found[user_id, course_id] = RemoteEnrollment("enrolled" if is_live else "concluded", _id(best))
         return found
 
@@ -139,7 +127,7 @@ class Canvas:
 
         Source: Canvas docs, accounts API, "list active courses in an account".
         """
-        for one in self._api.listed("canvas.courses", f"{_V1}/accounts/{self._api.account}/courses"):
+        for one in self._api.listed("canvas.courses", f"{V1}/accounts/{self._api.account}/courses"):
             if course_id := _id(one):
                 name = one.get("name")
                 is_active = one.get("workflow_state") == "available"
@@ -149,14 +137,14 @@ class Canvas:
         if by == "id" and not is_id(value):
             return ()
         name = value if by == "id" else sis_user(value)
-        reply = self._api.get("canvas.user", f"{_V1}/users/{name}")
+        reply = self._api.get("canvas.user", f"{V1}/users/{name}")
         user = _user(reply.body) if meaning(reply) is Meaning.DONE else None
         return (user,) if user else ()
 
     def _by_email(self, value: str) -> tuple[RemoteUser, ...]:
         query = [("search_term", value), ("include[]", "email")]
         found = {}
-        for one in self._api.listed("canvas.users", f"{_V1}/accounts/{self._api.account}/users", query):
+        for one in self._api.listed("canvas.users", f"{V1}/accounts/{self._api.account}/users", query):
             names = (one.get("email"), one.get("login_id"))
             is_theirs = any(isinstance(name, str) and name.casefold() == value.casefold() for name in names)
             if is_theirs and (user := _user(one)):
@@ -170,7 +158,7 @@ class Canvas:
             "pseudonym": pseudonym | ({"sis_user_id": user.employee_id} if user.employee_id else {}),
             "communication_channel": {"type": "email", "address": user.email, "skip_confirmation": True},
         }
-        path = f"{_V1}/accounts/{self._api.account}/users"
+        path = f"{V1}/accounts/{self._api.account}/users"
         reply = self._api.send(Call("canvas.create_user", "POST", path, body, records=1))
         match meaning(reply):
             case Meaning.DENIED | Meaning.ABSENT:
@@ -198,7 +186,7 @@ class Canvas:
                 "notify": False,
             }
         }
-        path = f"{_V1}/courses/{one.course_id}/enrollments"
+        path = f"{V1}/courses/{one.course_id}/enrollments"
         reply = self._api.send(Call("canvas.enrol", "POST", path, body, records=1))
         if meaning(reply) is not Meaning.DONE:
             return _refused(reply)
@@ -211,14 +199,14 @@ class Canvas:
         """End what is there; what is not there any more is done already."""
         numbers: list[str] = [one.remote_id] if one.remote_id else []
         if not numbers:
-            states = _LIVE if one.state == "concluded" else (*_LIVE, *_ENDED)
+            states = LIVE if one.state == "concluded" else (*LIVE, *_ENDED)
             entries, refusal = self._enrolled(one.user_id, one.course_id, states)
             if refusal is not None and meaning(refusal) is not Meaning.ABSENT:
                 return _refused(refusal)
             numbers = [number for entry in entries if (number := _id(entry))]
         task = "conclude" if one.state == "concluded" else "delete"
         for number in numbers:
-            path = f"{_V1}/courses/{one.course_id}/enrollments/{number}?task={task}"
+            path = f"{V1}/courses/{one.course_id}/enrollments/{number}?task={task}"
             reply = self._api.send(Call(f"canvas.{task}", "DELETE", path, records=1))
             if meaning(reply) not in (Meaning.DONE, Meaning.ABSENT):
                 return _refused(reply)
@@ -232,7 +220,7 @@ class Canvas:
             return [], None
         query = [("user_id", user_id), ("type[]", "StudentEnrollment"), ("per_page", "100")]
         query += [("state[]", state) for state in states]
-        reply = self._api.get("canvas.enrollments", f"{_V1}/courses/{course_id}/enrollments", query)
+        reply = self._api.get("canvas.enrollments", f"{V1}/courses/{course_id}/enrollments", query)
         if meaning(reply) is not Meaning.DONE:
             return [], reply
         if not isinstance(reply.body, list):

@@ -1,17 +1,20 @@
 """Calls to the REST API of one Canvas account: tokens, pages, and what an answer means for everything."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from requests.utils import parse_header_links
 
 from integration.config import ConnectionConfig
-from integration.connectors.client import Call, CallRecord, Client, Limits, Reply
+from integration.connectors.client import Call, Client, Gate, OnCall, Reply
 from integration.connectors.lms.canvas_statuses import Meaning, denied, meaning, trouble
 from integration.connectors.tokens import StaticToken, bearer
 from integration.errors import ConfigError, Reason, Rejected, RetryLater
+
+V1: Final = "/api/v1"
+"""What the path of every call begins with."""
 
 _ID: Final = re.compile(r"[\w:~-]+(\.[\w:~-]+)*", re.ASCII)
 _MOST_PAGES: Final = 10_000
@@ -22,14 +25,7 @@ Query = Sequence[tuple[str, str]]
 class Api:
     """One Canvas account, as its token's user may use it. Keep it: threads share it and its connections."""
 
-    def __init__(
-        self,
-        config: ConnectionConfig,
-        on_call: Callable[[CallRecord], None] | None = None,
-        gate: Callable[[str], None] | None = None,
-        *,
-        limits: Limits = Limits(),  # noqa: B008 - immutable
-    ) -> None:
+    def __init__(self, config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None) -> None:
         """Raises ConfigError where address or token are not named; the token is read with the first call."""
         place = config.credentials.get("token")
         if place is None or config.base_url is None:
@@ -46,7 +42,6 @@ class Api:
             allow_private_hosts=config.allow_private_hosts,
             on_call=on_call,
             gate=gate,
-            limits=limits,
         )
 
     def get(self, operation: str, path: str, query: Query = ()) -> Reply:
@@ -88,10 +83,10 @@ class Api:
             if not isinstance(reply.body, list):
                 raise RetryLater(Reason.MALFORMED_ANSWER, f"{operation}: Canvas answered without a list")
             yield from (one for one in reply.body if isinstance(one, dict))
-            following = self._next(operation, reply, following)
+            following = self.following(operation, reply, following)
         raise RetryLater(Reason.MALFORMED_ANSWER, f"{operation}: the list has no end")
 
-    def _next(self, operation: str, reply: Reply, current: str) -> str | None:
+    def following(self, operation: str, reply: Reply, current: str) -> str | None:
         """Return the path of the next page; our token goes to no other host, whatever a link says."""
         for link in parse_header_links(reply.headers.get("link", "")):
             if "next" not in link.get("rel", "").lower().split():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from integration.config import ConnectionConfig
 from integration.connectors.client import Reply
 from integration.connectors.lms import canvas_webhooks
-from integration.connectors.lms.canvas_api import Api
+from integration.connectors.lms.canvas_api import V1, Api
 from integration.connectors.lms.canvas_statuses import Meaning, meaning
 from integration.errors import ConfigError, CoursewireError, Reason
 from integration.ports import Finding, WhatIsWanted
@@ -35,8 +35,8 @@ class Check:
         where = self._config.base_url
         try:
             api = Api(self._config)
-            me = api.get("canvas.check", "/api/v1/users/self")
-            account = api.get("canvas.check", f"/api/v1/accounts/{api.account}")
+            me = api.get("canvas.check", f"{V1}/users/self")
+            account = api.get("canvas.check", f"{V1}/accounts/{api.account}")
         except ConfigError as error:
             yield Finding(False, "Canvas cannot be called", str(error))
         except CoursewireError as error:

@@ -9,13 +9,20 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal, NoReturn
 
-from integration.connectors.lms.canvas_values import home_of, local_id, moment_of, number_of, part_of, text_of
+from integration.connectors.lms.canvas_values import (
+    LIVE,
+    LOST,
+    home_of,
+    local_id,
+    moment_of,
+    number_of,
+    part_of,
+    text_of,
+)
 from integration.errors import Ignored, Reason, Rejected
 from integration.model.events import EventType, Learner, LearningEvent, Subject
 
 _SHOWN: Final = 64
-_ENROLLED: Final = frozenset({"active", "invited", "creation_pending"})
-_LOST: Final = frozenset({"deleted", "rejected"})
 _PASSED: Final = MappingProxyType({"complete": True, "pass": True, "incomplete": False, "fail": False})
 
 
@@ -86,6 +93,14 @@ def event_from(envelope: Mapping[str, Any], root_account_uuid: str | None) -> Le
     return translate(LiveEvent(name, metadata, body, home_of(metadata.get("root_account_id"))))
 
 
+def as_listed(name: str, body: Mapping[str, Any]) -> LearningEvent:
+    """Return the canonical event of what the REST API lists, in the words of the live event `name`.
+
+    Ids in REST are local, or global for another shard. Raises Ignored or Rejected as `event_from`.
+    """
+    return _TAKEN[name](LiveEvent(name, {}, body, home=0))
+
+
 def _enrollment(event: LiveEvent) -> LearningEvent:
     """Only deleted and declined enrolments are lost: a concluded or deactivated one keeps what was learned."""
     body = event.body
@@ -94,13 +109,13 @@ def _enrollment(event: LiveEvent) -> LearningEvent:
         raise Rejected(Reason.MISSING_FIELD, f"body.{'workflow_state' if role else 'type'} is missing")
     if role != "StudentEnrollment":
         _nothing("the enrolment is not a student's")
-    if state not in _ENROLLED | _LOST:
+    if state not in (*LIVE, *LOST):
         _nothing("the enrolment ended and its record is kept (concluded or inactive)")
     changed = (body.get("updated_at"), "body.updated_at")
     created = (body.get("created_at"), "body.created_at")
     course = event.subject("course", body.get("course_id"), "body.course_id")
     return LearningEvent(
-        type=EventType.ENROLLMENT_CREATED if state in _ENROLLED else EventType.ENROLLMENT_CANCELLED,
+        type=EventType.ENROLLMENT_CREATED if state in LIVE else EventType.ENROLLMENT_CANCELLED,
         occurred_at=event.moment(*((created, changed) if event.name == "enrollment_created" else (changed,))),
         learner=event.learner(
             body.get("user_id"), "body.user_id", full_name=text_of(body.get("user_name"), "body.user_name")

@@ -1,4 +1,4 @@
-"""Ids, times, numbers and texts as Canvas writes them in events.
+"""Ids, times, numbers, texts and states of enrolments as Canvas writes them.
 
 What cannot be read raises Rejected, which names the field and never its value.
 """
@@ -9,6 +9,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from integration.errors import Reason, Rejected
+
+LIVE: Final = ("active", "invited", "creation_pending")
+"""The states of an enrolment that stands. Source: Canvas docs, enrollments API."""
+
+LOST: Final = ("deleted", "rejected")
+"""The states of an enrolment that was taken away or turned down; one that is over is in neither."""
 
 _SHARD: Final = 10**13
 _ID_LENGTH, _NAME_LENGTH = 255, 500

@@ -1,11 +1,11 @@
 """Moodle as a place where people learn: its web service enrols them, its webhook plugin says what they did."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
 from integration.config import ConnectionConfig
-from integration.connectors.client import CallRecord, Limits
+from integration.connectors.client import Gate, OnCall
 from integration.connectors.lms import moodle_check, moodle_enrollments, moodle_users, moodle_webhooks
 from integration.connectors.lms.moodle_consequences import Problem
 from integration.connectors.lms.moodle_service import Service, number, rows
@@ -31,15 +31,12 @@ CAPABILITIES: Final = Capabilities(
     # Moodle itself has no limit. It is usually one machine, and its learners come first.
     rates=MappingProxyType({ANY_CALL: Rate(20, 1.0)}),
     media_types=moodle_webhooks.MEDIA_TYPES,
+    lists_results="everything",
 )
-_FRONT_PAGE: Final = "1"
+FRONT_PAGE: Final = "1"
 
 
-def store(
-    config: ConnectionConfig,
-    on_call: Callable[[CallRecord], None] | None = None,
-    gate: Callable[[str], None] | None = None,
-) -> "Moodle | None":
+def store(config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None) -> "Moodle | None":
     """Return what enrols people at this site; None where the connection names none, and so only sends webhooks.
 
     Raises ConfigError where one of address and token is missing.
@@ -57,17 +54,10 @@ class Moodle:
     capabilities = CAPABILITIES
     user_keys: tuple[UserKey, ...] = ("email", "employee_id")
 
-    def __init__(
-        self,
-        config: ConnectionConfig,
-        on_call: Callable[[CallRecord], None] | None = None,
-        gate: Callable[[str], None] | None = None,
-        *,
-        limits: Limits = Limits(),  # noqa: B008 - immutable
-    ) -> None:
+    def __init__(self, config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None) -> None:
         """Raises ConfigError where the site or the token is not named."""
         self._config = config
-        self._service = Service(config, on_call, gate, limits=limits)
+        self._service = Service(config, on_call, gate)
 
     def __repr__(self) -> str:
         """Name the connection, never what opens it."""
@@ -100,7 +90,7 @@ class Moodle:
         if not isinstance(answer, dict):
             raise RetryLater(Reason.MALFORMED_ANSWER, "Moodle answered without its catalogue")
         for row in rows(answer.get("courses"), moodle_check.COURSES):
-            if number(row["id"]) != _FRONT_PAGE and row.get("format") != "site":
+            if number(row["id"]) != FRONT_PAGE and row.get("format") != "site":
                 is_hidden = row.get("visible") in (0, "0", False)
                 yield ListedCourse(number(row["id"]), str(row.get("fullname") or "") or None, not is_hidden)
 

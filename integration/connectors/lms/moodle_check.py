@@ -9,6 +9,7 @@ from integration.ports import Finding
 
 SITE: Final = "core_webservice_get_site_info"
 COURSES: Final = "core_course_get_courses_by_field"
+STATUS_OF: Final = "core_completion_get_course_completion_status"
 ALWAYS: Final = (
     SITE,
     moodle_users.FIND,
@@ -17,6 +18,7 @@ ALWAYS: Final = (
     moodle_enrollments.ENROL,
     moodle_enrollments.UNENROL,
     COURSES,
+    STATUS_OF,
 )
 """The functions that the token's service must hold, beside `core_user_create_users` where users are made known."""
 

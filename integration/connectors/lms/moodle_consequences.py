@@ -79,6 +79,13 @@ LINES: Final = (
         Reason.UNKNOWN_COURSE,
         "the token's user lacks a permission",
     ),
+    Line(("nocriteriaset",), Then.COURSE, Reason.NOTHING_LEARNED, "nobody completes the course: it has no criteria"),
+    Line(
+        ("cannotviewreport",),
+        Then.COURSE,
+        Reason.UNKNOWN_COURSE,
+        "the course tracks no completion, or the token's user may not see it",
+    ),
     Line(
         ("dml*", "ddl*", "dbconnectionfailed", "databaseconnection*"),
         Then.UNKNOWN,

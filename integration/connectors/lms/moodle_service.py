@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from pydantic import SecretStr
 
 from integration.config import ConnectionConfig
-from integration.connectors.client import Call, CallRecord, Client, Limits, Reply
+from integration.connectors.client import Call, Client, Gate, OnCall, Reply
 from integration.connectors.lms.moodle_consequences import Problem, error_code, judged
 from integration.connectors.tokens import StaticToken
 from integration.errors import ConfigError, Reason, RetryLater, UnknownOutcome
@@ -21,14 +21,7 @@ T = TypeVar("T")
 class Service:
     """The web service of one Moodle site. Keep it: threads share its connections."""
 
-    def __init__(
-        self,
-        config: ConnectionConfig,
-        on_call: Callable[[CallRecord], None] | None = None,
-        gate: Callable[[str], None] | None = None,
-        *,
-        limits: Limits,
-    ) -> None:
+    def __init__(self, config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None) -> None:
         """Raises ConfigError where the site or the token is not named; the token is read with the first call."""
         place = f"connections.{config.name}"
         if config.base_url is None:
@@ -45,7 +38,6 @@ class Service:
             allow_private_hosts=config.allow_private_hosts,
             on_call=on_call,
             gate=gate,
-            limits=limits,
         )
 
     def ask(

@@ -13,10 +13,11 @@ import orjson
 from pydantic import ValidationError
 
 from integration.config import ConnectionConfig
-from integration.connectors.client import CallRecord
+from integration.connectors.client import Gate, OnCall
 from integration.connectors.json_object import json_object
 from integration.connectors.lms.standard_events import event_from
 from integration.connectors.lms.standard_rest import StandardRest
+from integration.connectors.lms.standard_results import StandardResults
 from integration.errors import ConfigError, Ignored, Reason, Refused, Rejected
 from integration.model.events import EventType, Kind, LearningEvent
 from integration.ports import ANY_CALL, Capabilities, Finding, Rate, Received, WhatIsWanted
@@ -28,6 +29,7 @@ CAPABILITIES = Capabilities(
     due_dates="native",
     batch_size=100,
     rates={ANY_CALL: Rate(100, 10.0)},
+    lists_results="changes",
 )
 _TYPES = {member.value: member for member in EventType}
 _SHOWN = 64
@@ -77,19 +79,7 @@ class Standard:
         Raises Ignored (UNKNOWN_TYPE) or Rejected (HOSTILE_JSON, MISSING_FIELD, INVALID_EVENT), nothing else. The
         text names the field, never its value. Source: docs/architecture.md, "canonical inbound event".
         """
-        body = json_object(payload, "body")
-        named = body.get("type")
-        if named is None:
-            raise Rejected(Reason.MISSING_FIELD, "type is missing")
-        if not isinstance(named, str):
-            raise Rejected(Reason.INVALID_EVENT, "type: must be text")
-        kind = _TYPES.get(named)
-        if kind is None:
-            raise Ignored(Reason.UNKNOWN_TYPE, "".join(filter(str.isprintable, named))[:_SHOWN])
-        try:
-            return [event_from(kind, body)]
-        except ValidationError as error:
-            raise Rejected(Reason.INVALID_EVENT, _sentence(error)) from None
+        return [understood(json_object(payload, "body"))]
 
     def check(self, wanted: WhatIsWanted | None = None) -> list[Finding]:
         """Say whether the webhook secrets can be read, and the catalogue where people are enrolled; raises nothing."""
@@ -98,14 +88,36 @@ class Standard:
         return found if store is None else [*found, *store.check()]
 
 
+def understood(body: dict[str, Any]) -> LearningEvent:
+    """Return the canonical event of one event of ours, however it came. Raises as `Standard.translate`."""
+    named = body.get("type")
+    if named is None:
+        raise Rejected(Reason.MISSING_FIELD, "type is missing")
+    if not isinstance(named, str):
+        raise Rejected(Reason.INVALID_EVENT, "type: must be text")
+    kind = _TYPES.get(named)
+    if kind is None:
+        raise Ignored(Reason.UNKNOWN_TYPE, "".join(filter(str.isprintable, named))[:_SHOWN])
+    try:
+        return event_from(kind, body)
+    except ValidationError as error:
+        raise Rejected(Reason.INVALID_EVENT, _sentence(error)) from None
+
+
 def enrollments(
-    config: ConnectionConfig,
-    on_call: Callable[[CallRecord], None] | None = None,
-    gate: Callable[[str], None] | None = None,
-    _: object = None,
+    config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None, _: object = None
 ) -> StandardRest | None:
     """Return what enrols people in this LMS, None where it names no address to do so. Raises ConfigError."""
     return StandardRest(config, CAPABILITIES, on_call, gate) if config.base_url else None
+
+
+def results(
+    config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None, _: object = None
+) -> StandardResults | None:
+    """Return what lists what happened in this LMS, None where it names no address to ask at. Raises ConfigError."""
+    if not config.base_url:
+        return None
+    return StandardResults(StandardRest(config, CAPABILITIES, on_call, gate), understood)
 
 
 def _leniently(raw: bytes) -> Any:

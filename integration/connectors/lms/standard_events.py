@@ -194,21 +194,37 @@ def _learner(given: _LearnerIn) -> Learner:
 
 
 def _subject(kind: EventType, data: _DataIn) -> Subject:
-    """Return what the event is about: the narrowest thing that its type can be about and that it names."""
-    course = _named("course", data.course)
+    subject = subject_of(
+        kind,
+        _named("course", data.course),
+        _named("module", data.module),
+        _named("assessment", data.assessment),
+        _named("certification", data.certification),
+    )
+    if subject is None:
+        raise _missing(f"data.{_ABOUT.get(kind.value.partition('.')[0], 'course')}.id is missing")
+    return subject
+
+
+def subject_of(
+    kind: EventType,
+    course: Subject | None,
+    module: Subject | None,
+    assessment: Subject | None,
+    certification: Subject | None,
+) -> Subject | None:
+    """Return what an event is about: the narrowest thing that its type can be about and that it names."""
     narrower: Subject | None = None
     match kind:
         case EventType.COURSE_PROGRESSED:
-            narrower = _named("module", data.module)
+            narrower = module if course else None
         case EventType.ASSESSMENT_GRADED:
-            narrower = _named("assessment", data.assessment) or _named("module", data.module)
+            narrower = assessment or module
         case EventType.CERTIFICATION_ISSUED | EventType.CERTIFICATION_EXPIRED | EventType.CERTIFICATION_REVOKED:
             # A course that certifies by itself: still a certification, or its standing would overwrite the course's.
-            narrower = _named("certification", data.certification) or _named("certification", data.course)
-    subject = narrower or course
-    if subject is None or (course is None and kind is EventType.COURSE_PROGRESSED):
-        raise _missing(f"data.{_ABOUT.get(kind.value.partition('.')[0], 'course')}.id is missing")
-    return subject
+            certifies = course and Subject(type="certification", id=course.id, name=course.name)
+            narrower = certification or certifies
+    return narrower or course
 
 
 def _named(kind: Literal["course", "module", "assessment", "certification"], given: _ThingIn | None) -> Subject | None:

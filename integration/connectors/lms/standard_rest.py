@@ -1,14 +1,14 @@
-"""Any LMS that takes our enrolments: five JSON calls under `base_url`, as docs/standard-rest.md describes them.
+"""Any LMS that takes our enrolments: six JSON calls under `base_url`, as docs/standard-rest.md describes them.
 
 Every call is about a batch, and every answer names each record, so that nothing has to be guessed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final
 
 from integration.config import ConnectionConfig
-from integration.connectors.client import Call, CallRecord, Client, Reply
+from integration.connectors.client import Call, Client, Gate, OnCall, Reply
 from integration.connectors.tokens import StaticToken, bearer
 from integration.errors import (
     BatchRejected,
@@ -47,11 +47,7 @@ class StandardRest:
     user_keys: tuple[UserKey, ...] = ("email", "employee_id")
 
     def __init__(
-        self,
-        config: ConnectionConfig,
-        capabilities: Capabilities,
-        on_call: Callable[[CallRecord], None] | None = None,
-        gate: Callable[[str], None] | None = None,
+        self, config: ConnectionConfig, capabilities: Capabilities, on_call: OnCall = None, gate: Gate = None
     ) -> None:
         """Raises ConfigError where the connection names no token."""
         if config.base_url is None or "token" not in config.credentials:
@@ -80,7 +76,7 @@ class StandardRest:
         wanted = [one[0].strip() for one in asked.values()]
         reply = self._call("users.search", "/users/search", {"by": by, "values": wanted}, len(wanted), writes=False)
         found: dict[str, tuple[RemoteUser, ...]] = {}
-        for user in map(_user, _list(reply, "users", writes=False)):
+        for user in map(_user, objects(reply, "users", writes=False)):
             said = {"id": user.id, "email": user.email, "employee_id": user.employee_id}[by]
             for value in asked.get((said or "").strip().lower(), ()):
                 found[value] = (*found.get(value, ()), user)
@@ -95,7 +91,7 @@ class StandardRest:
         reply = self._call("users.create", "/users", {"users": body}, len(users), writes=True)
         made = {one.trace: one for one in users}
         answers: dict[str, RemoteUser | Failed] = {}
-        for result in _list(reply, "results", writes=True):
+        for result in objects(reply, "results", writes=True):
             trace = str(result.get("trace"))
             if (failed := _failed(result)) is not None:
                 answers[trace] = failed
@@ -109,7 +105,7 @@ class StandardRest:
         reply = self._call("enrollments.search", "/enrollments/search", body, len(pairs), writes=False)
         return {
             (str(one.get("user_id")), str(one.get("course_id"))): RemoteEnrollment(one["state"], _text(one.get("id")))
-            for one in _list(reply, "enrollments", writes=False)
+            for one in objects(reply, "enrollments", writes=False)
             if one.get("state") in _STATES
         }
 
@@ -127,7 +123,7 @@ class StandardRest:
         ]
         reply = self._call("enrollments.write", "/enrollments", {"enrollments": body}, len(writes), writes=True)
         answers: dict[str, Enrolled | Failed] = {}
-        for result in _list(reply, "results", writes=True):
+        for result in objects(reply, "results", writes=True):
             failed = _failed(result)
             done = Enrolled(_text(result.get("id")), created=result.get("created") is True)
             answers[str(result.get("trace"))] = done if failed is None else failed
@@ -138,8 +134,8 @@ class StandardRest:
         cursor: str | None = None
         while True:
             call = Call("courses.list", "GET", "/courses", params={"cursor": cursor} if cursor else {}, writes=False)
-            reply = self._send(call)
-            for one in _list(reply, "courses", writes=False):
+            reply = self.send(call)
+            for one in objects(reply, "courses", writes=False):
                 yield ListedCourse(str(one["id"]), _text(one.get("name")), one.get("active") is not False)
             following = _text(reply.body.get("next"))
             if following is None or following == cursor:
@@ -155,9 +151,10 @@ class StandardRest:
         return [Finding(True, "the catalogue can be read" + ("" if first else ", and is empty"))]
 
     def _call(self, operation: str, path: str, body: object, records: int, *, writes: bool) -> Reply:
-        return self._send(Call(operation, "POST", path, body=body, records=records, writes=writes))
+        return self.send(Call(operation, "POST", path, body=body, records=records, writes=writes))
 
-    def _send(self, call: Call) -> Reply:
+    def send(self, call: Call) -> Reply:
+        """Send a call, once more where its token is replaced. Raises what the whole batch has to hear of."""
         token = self._token.token()
         reply = self._client.call(call, bearer(token))
         if reply.status == _UNAUTHORIZED and (renewed := self._token.renew(token)) != token:
@@ -182,7 +179,8 @@ def _refusal(call: Call, reply: Reply) -> CoursewireError:
     return BatchRejected(Reason.BATCH_REJECTED, said)
 
 
-def _list(reply: Reply, name: str, *, writes: bool) -> list[dict[str, Any]]:
+def objects(reply: Reply, name: str, *, writes: bool) -> list[dict[str, Any]]:
+    """Return the objects of an answer's list. Raises RetryLater, or UnknownOutcome of a write, where it holds none."""
     found = reply.body.get(name) if isinstance(reply.body, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
         kind = UnknownOutcome if writes else RetryLater

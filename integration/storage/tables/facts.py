@@ -16,6 +16,7 @@ class Person(Base):
         Index("uq_people_email_key", "email_key", unique=True, postgresql_where=text("email_key IS NOT NULL")),
         Index("uq_people_employee_key", "employee_key", unique=True, postgresql_where=text("employee_key IS NOT NULL")),
         Index("ix_people_next", "next_transition_at", postgresql_where=text("next_transition_at IS NOT NULL")),
+        {"postgresql_with": {"fillfactor": "70"}},
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
@@ -76,13 +77,22 @@ class Course(Base):
 
 
 class Event(Base):
-    """A fact. Append only: a changed content is a new revision. No personal data."""
+    """A fact. Append only: a changed content is a new revision. No personal data.
+
+    It was heard in a row of the inbox (`inbox_id`), or on a line of an import.
+    """
 
     __tablename__ = "events"
     __table_args__ = (
         UniqueConstraint("fact_key", "content_hash"),
         UniqueConstraint("fact_key", "revision"),
         Index("ix_events_person_id", "person_id", "subject_type", "subject_id", "occurred_at"),
+        Index(
+            "ix_events_certifications",
+            "product",
+            "subject_id",
+            postgresql_where=text("subject_type = 'certification'"),
+        ),
         Index("ix_events_expires_at", "person_id", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
     )
 
@@ -112,4 +122,6 @@ class Event(Base):
     clamped: Mapped[bool] = mapped_column(server_default="false")
     origin: Mapped[str] = mapped_column(server_default="live")
     inbox_id: Mapped[int | None]
+    import_id: Mapped[int | None]
+    import_line: Mapped[int | None]
     recorded_at: Mapped[datetime] = mapped_column(server_default=NOW)

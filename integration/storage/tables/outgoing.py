@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from integration.storage.tables.base import NOW, QUEUE, Base, one_of
 
 CONNECTION_STATES = ("active", "paused", "broken", "limited", "removed")
+GUARD_STATES = ("held", "approved")
 SYNC_STATES = ("in_step", "due", "sending", "waiting", "parked", "dead")
 DELIVERY_STATES = ("pending", "sending", "delivered", "parked", "dead", "cancelled")
 
@@ -53,13 +54,15 @@ class SyncState(Base):
     """What one system should hold of one person: due while wanted > written, whatever happened in between.
 
     `doubted_at`: the contact may have changed since it was last seen. `not_before` NULL = nothing to claim.
-    `max_batch` set = a suspect: claimed only in batches of that size (rule 20).
+    `max_batch` set = a suspect: claimed only in batches of that size (rule 20). Of roles alone: `guard` says that a
+    change waits for somebody's word, or has it; `acted_at` when one was acted on that counts in the hour of the guard.
     """
 
     __tablename__ = "sync_state"
     __table_args__ = (
         UniqueConstraint("connection", "object_type", "operation", "subject_id"),
         one_of("status", SYNC_STATES),
+        one_of("guard", GUARD_STATES),
         Index(
             "ix_sync_state_due",
             "connection",
@@ -73,6 +76,7 @@ class SyncState(Base):
             "ix_sync_state_stuck", "status", "connection", "id", postgresql_where=text("status IN ('parked', 'dead')")
         ),
         Index("ix_sync_state_subject_id", "subject_id"),
+        Index("ix_sync_state_acted_at", "connection", "acted_at", postgresql_where=text("acted_at IS NOT NULL")),
         QUEUE,
     )
 
@@ -104,6 +108,8 @@ class SyncState(Base):
     written_at: Mapped[datetime | None]
     failing_since: Mapped[datetime | None]
     doubted_at: Mapped[datetime | None]
+    guard: Mapped[str | None]
+    acted_at: Mapped[datetime | None]
 
 
 class Loop(Base):

@@ -1,0 +1,16 @@
+"""Comparisons of a CRM with the truth.
+
+The statements are in the `.sql` file beside this one, where they can be read.
+"""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0017"
+down_revision = "0016"
+
+
+def upgrade() -> None:
+    """Add the four tables."""
+    op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))

@@ -1,0 +1,16 @@
+"""Polls: what LMSs are asked for at night.
+
+The statements are in the `.sql` file beside this one, where they can be read.
+"""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0019"
+down_revision = "0018"
+
+
+def upgrade() -> None:
+    """Add the table."""
+    op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
