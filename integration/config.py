@@ -5,20 +5,38 @@ Every error names the file, the line and what to write instead, because the read
 
 import ipaddress
 import os
+import re
+from collections.abc import Callable
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from integration.errors import ConfigError
+from integration.files.pickup import Pickup
 from integration.yaml_document import YamlDocument
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-Flow = Literal["enrollment", "completion", "progress", "role_change"]
-Pace = Literal["realtime", "nightly"]
+Flow = Literal["enrollment", "completion", "progress", "role_change", "employment"]
+Pace = Literal["realtime", "hybrid", "hourly", "nightly", "weekly", "monthly"]
+AT_ONCE: frozenset[Pace] = frozenset({"realtime", "hybrid"})
+"""Paces whose news are written as they come; the others gather them until their time."""
+
 UnknownPerson = Literal["hold", "create", "ignore"]
+Told = Literal["enrollment", "completion", "role_change", "contact", "employee"]
 
 
 class _Strict(BaseModel):
@@ -64,11 +82,27 @@ class SecretRef(_Strict):
         return SecretStr(value.strip())
 
 
+def _within(value: object) -> object:
+    if value == "never" or isinstance(value, timedelta):
+        return value
+    found = re.fullmatch(r"([1-9][0-9]{0,3})([hdw])", str(value))
+    if not found:
+        raise ValueError("write how long a silence may be, such as 24h, 3d or 1w, or never where none matters")
+    return timedelta(**{{"h": "hours", "d": "days", "w": "weeks"}[found[2]]: int(found[1])})
+
+
+Within = Annotated[timedelta | Literal["never"], BeforeValidator(_within)]
+
+
 class WebhookConfig(_Strict):
-    """How this system's webhooks are proven genuine. Several secrets = rotation with overlap."""
+    """How this system's webhooks are proven genuine. Several secrets = rotation with overlap.
+
+    `expect` says within what time there is news of a kind, where what is usual is not to decide that.
+    """
 
     secrets: tuple[SecretRef, ...] = Field(min_length=1)
     public_url: str | None = None
+    expect: dict[Told, Within] = Field(default_factory=dict)
 
 
 def _known_zone(name: str) -> str:
@@ -117,6 +151,26 @@ class Options(_Strict):
     # Moodle: the role that people are enrolled with, and the plugin that new ones log in by instead of a password.
     role_id: Annotated[int, Field(ge=1)] = 5
     auth: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")] | None = None
+    # SCIM: what a user says that is not active; one that is deleted has left.
+    inactive: Literal["left", "leave"] = "left"
+
+
+class Reconcile(_Strict):
+    """When the contacts of a CRM are compared with the truth, and how much one run may repair."""
+
+    every: Literal["day", "week", "month", "never"] = "day"
+    at: time = time(2, 30)  # in the time zone of the connection; of a week on Sunday, of a month on the first
+    repairs: int = Field(10_000, ge=0)  # most contacts that are written because of one run
+    calls: int = Field(20_000, ge=1)  # most calls that one night makes to compare; the next one goes on from there
+
+
+class Poll(_Strict):
+    """When an LMS is asked what happened, for what its webhooks never told, and how far back."""
+
+    every: Literal["hour", "day", "week", "never"] = "day"  # unsaid, of some systems never: `registry.poll_of`
+    at: time = time(1, 30)  # in the time zone of the connection; of an hour its minute, of a week on Sunday
+    overlap_minutes: int = Field(60, ge=0, le=10_080)  # before the last poll: clocks differ, and lists are late
+    look_back_days: int = Field(30, ge=1, le=3_650)  # how far the first poll looks back
 
 
 class ConnectionConfig(_Strict):
@@ -128,16 +182,21 @@ class ConnectionConfig(_Strict):
     credentials: dict[str, SecretRef] = Field(default_factory=dict)
     webhook: WebhookConfig | None = None
     options: Options = Options()
+    reconcile: Reconcile = Reconcile()
+    poll: Poll = Poll()
+    files: Pickup | None = None
     allow_private_hosts: bool = False
 
     @model_validator(mode="after")
     def _reachable_address(self) -> Self:
+        if (self.files is not None) != (self.base_url or "").startswith("sftp://"):
+            raise ValueError("files: and base_url: sftp://host/folder go together, and are for HR (docs/hr-files.md)")
         if self.base_url is None:
             return self
         url = urlsplit(self.base_url)
-        if url.scheme not in ("http", "https") or not url.hostname:
+        if url.scheme not in ("http", "https", "sftp") or not url.hostname:
             raise ValueError("base_url must be an address such as https://api.hubapi.com")
-        if url.username or url.password:
+        if url.password or (url.username and url.scheme != "sftp"):  # a user's name alone is no secret
             raise ValueError("base_url must not hold credentials; use credentials: {token: {env: NAME}}")
         if not self.allow_private_hosts and _is_private(url.hostname):
             raise ValueError("base_url is a private address; add allow_private_hosts: true if that is meant")
@@ -161,19 +220,40 @@ class Route(_Strict):
     flows: dict[Flow, Pace]
     unknown_person: UnknownPerson = "hold"
 
+    @field_validator("flows")
+    @classmethod
+    def _roles_at_once(cls, flows: dict[Flow, Pace]) -> dict[Flow, Pace]:
+        if flows.get("role_change", "realtime") not in AT_ONCE:
+            raise ValueError("role_change is realtime or hybrid: a role acts once it has settled, at any hour")
+        return flows
+
 
 class Retention(_Strict):
     """How many days what is not needed any more is kept; facts, keys and the audit log are kept for ever."""
 
     payload_days: int = Field(30, ge=1)  # of events that were applied or ignored
     failed_payload_days: int = Field(180, ge=1)  # of dead and parked ones, counted from when they became so
-    history_days: int = Field(90, ge=1)  # attempts, calls per minute, replays, runs
+    history_days: int = Field(90, ge=1)  # attempts, calls per minute, replays, runs, findings
+
+
+def _number_or_unlimited(value: object) -> object:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0  # `off` is False, and not 0
+    if not is_number and value != "unlimited":
+        raise ValueError("must be a whole number, 0 or more, or the word unlimited")
+    return value
 
 
 class Guard(_Strict):
     """What is not done to people before somebody has approved it."""
 
     people: int = Field(100, ge=0)  # most that a publish enrols in a course or withdraws from one
+    # Most people of one CRM whose changed roles are acted on within an hour.
+    per_hour: Annotated[int | Literal["unlimited"], BeforeValidator(_number_or_unlimited)] = 100
+
+    @property
+    def most_an_hour(self) -> int | None:
+        """Return most people whose changed roles are acted on within an hour, None where any number is."""
+        return None if self.per_hour == "unlimited" else self.per_hour
 
 
 class Api(_Strict):
@@ -207,8 +287,8 @@ class Config(_Strict):
         return [route for route in self.routes if route.source == connection]
 
 
-def load(path: Path) -> Config:
-    """Read and check the connections file.
+def load(path: Path, poll_of: Callable[[ConnectionConfig], Poll] = lambda one: one.poll) -> Config:
+    """Read and check the connections file; `poll_of` says when a connection is asked, its system's default included.
 
     Raises ConfigError with one line per mistake: file, line, place, and a plain sentence.
     """
@@ -225,7 +305,7 @@ def load(path: Path) -> Config:
         config = Config.model_validate(document.data)
     except ValidationError as error:
         raise ConfigError("\n".join(document.sentences(error))) from None
-    if lost := _lost_ends(document, config):
+    if lost := [*_lost_ends(document, config), *_half_hybrids(document, config, poll_of)]:
         raise ConfigError("\n".join(lost))
     return config
 
@@ -239,3 +319,21 @@ def _lost_ends(document: YamlDocument, config: Config) -> list[str]:
         for key, end in (("from", route.source), ("to", route.target))
         if end not in config.connections
     ]
+
+
+def _half_hybrids(document: YamlDocument, config: Config, poll_of: Callable[[ConnectionConfig], Poll]) -> list[str]:
+    """Return a sentence for each hybrid flow whose other half, the nightly one, is switched off."""
+    lines = []
+    for place, route in enumerate(config.routes):
+        for flow in (flow for flow, pace in route.flows.items() if pace == "hybrid"):
+            # Roles are read where they stand, learning is asked for there and compared where it is shown; HR is not
+            # asked, it says all of it each time.
+            shown = (route.target, "reconcile")
+            ends = {"role_change": [(route.source, "reconcile")], "employment": [shown]}
+            for name, what in ends.get(flow, [(route.source, "poll"), shown]):
+                end = config.connections.get(name)
+                if end is not None and (poll_of(end) if what == "poll" else end.reconcile).every == "never":
+                    where = f"connections.{name}.{what}"
+                    sentence = f"hybrid needs {where}, which is never; write every: day there, or realtime here"
+                    lines.append(document.sentence(("routes", place, "flows", flow), sentence))
+    return lines

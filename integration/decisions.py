@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from integration import identity
 from integration.errors import CoursewireError, Reason
-from integration.identity import Sighting
+from integration.model.employees import Employment
 from integration.model.events import LearningEvent
 from integration.model.people import LEARNER, Profile
-from integration.ports import Inbound
+from integration.ports import Translator
 from integration.security.seal import IndexKeys, KeyRing
+from integration.sighting import Sighting, link_key, park_keys
 from integration.storage import audit, inbox, parked, people, received, replays, story
 from integration.storage.parked import ParkedRow
 from integration.storage.people import Person
@@ -66,7 +66,7 @@ def about_event(db: Connection, inbox_id: int) -> Question:
 
 
 def about_learner(
-    db: Connection, inbox_id: int, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys
+    db: Connection, inbox_id: int, inbound: Mapping[str, Translator], ring: KeyRing, keys: IndexKeys
 ) -> Question:
     """Return the question who this event's learner is, with everything that waits for the same answer.
 
@@ -74,7 +74,7 @@ def about_learner(
     """
     question = about_event(db, inbox_id)
     link, emails = _learner(question.row, inbound, ring, keys)
-    ids = sorted({inbox_id, *parked.behind(db, identity.link_key(link))})
+    ids = sorted({inbox_id, *parked.behind(db, link_key(link))})
     owner = next(iter(people.by_email(db, emails, keys).values()), None)
     return Question(question.row, link, len(ids), received.by_id(db, ids[:SHOWN])[::-1], owner, frozenset(ids))
 
@@ -156,26 +156,26 @@ def look_again(db: Connection, person_id: int, connection: str, *, actor: str) -
 
 
 def _learner(
-    row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing, keys: IndexKeys
+    row: ParkedRow, inbound: Mapping[str, Translator], ring: KeyRing, keys: IndexKeys
 ) -> tuple[tuple[str, str], list[str]]:
     """Return the learner asked about, and the e-mails they came with."""
     seen = sightings(row, inbound, ring)
     # A payload may hold several learners: the question is about the one that the event waits behind.
     waits = {bytes(key) for key in row.park_keys or ()}
-    asked = [s for s in seen if waits & set(identity.park_keys(s, keys))] or seen
+    asked = [s for s in seen if waits & set(park_keys(s, keys))] or seen
     links = {s.link for s in asked}
     if len(links) != 1:
         raise CannotDecide(f"Event {row.id} names {len(links)} learners. Use --release or --ignore.")
     link = links.pop()
     if link is None:
         raise CannotDecide(
-            f"Event {row.id} names its learner by e-mail alone, so there is no LMS id to link. "
-            "Correct the learner in the LMS and have it sent again, and --ignore this one."
+            f"Event {row.id} names its learner by e-mail alone or by an employee id, so there is no LMS id to "
+            f"link. Correct that in {row.connection} and have it sent again, and --ignore this one."
         )
     return link, sorted({s.email for s in asked if s.email})
 
 
-def sightings(row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing) -> list[Sighting]:
+def sightings(row: ParkedRow, inbound: Mapping[str, Translator], ring: KeyRing) -> list[Sighting]:
     """Return where a parked event has seen learners. Raises CannotDecide where it cannot be read."""
     system = inbound.get(row.connection)
     if system is None:
@@ -190,7 +190,7 @@ def sightings(row: ParkedRow, inbound: Mapping[str, Inbound], ring: KeyRing) -> 
         return [
             Sighting.of(row.connection, event, row.received_at)
             for event in system.translate(payload)
-            if isinstance(event, LearningEvent)
+            if isinstance(event, LearningEvent | Employment)
         ]
     except CoursewireError as error:
         raise CannotDecide(f"Event {row.id} cannot be read ({error}). Mend that, or use --ignore.") from None
@@ -205,7 +205,7 @@ def _hold(db: Connection, question: Question) -> tuple[str, str]:
 
 
 def _release(db: Connection, question: Question, outcome: str, person_id: int | None, actor: str) -> Decided:
-    released = inbox.release(db, [identity.link_key(question.link)]) if question.link else []
+    released = inbox.release(db, [link_key(question.link)]) if question.link else []
     if question.row.id not in {row_id for row_id, _ in released}:
         alone = parked.release(db, question.row.id)
         if not alone and not released:

@@ -13,10 +13,10 @@ import structlog
 from integration import identity
 from integration.delivery.look import Look, Looked
 from integration.errors import NeedsAttention, Reason
-from integration.identity import Sighting
 from integration.model.enrollments import RemoteUser
 from integration.model.events import LearningEvent
 from integration.ports import EnrollmentStore
+from integration.sighting import Sighting, park_keys
 from integration.storage import inbox
 from integration.storage.inbox import Claimed, Settled
 from integration.storage.outlook import Outlook
@@ -57,7 +57,7 @@ class Enricher(Look):
                     "parked",
                     found.reason,
                     _why(found, sighting, known),
-                    park_keys=tuple(identity.park_keys(sighting, self.keys)),
+                    park_keys=tuple(park_keys(sighting, self.keys)),
                 )
                 for (row, _), sighting, found in zip(events, sightings, who.found, strict=True)
                 if isinstance(found, NeedsAttention)

@@ -12,15 +12,29 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from integration.errors import CoursewireError, Reason, RetryLater
-from integration.model.contacts import CONTACT
+from integration.model.contacts import CONTACT, WRITE_CONTACT
+from integration.model.deals import DealHint
 from integration.model.hints import ContactHint
 from integration.model.people import LEARNER, normalise_email, normalise_employee_id
-from integration.ports import Inbound
+from integration.ports import Translator
 from integration.security.mentions import mentions
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import audit, erasure, inbox, merges, people, story, tombstones
+from integration.storage import (
+    accounts,
+    audit,
+    employments,
+    erasure,
+    inbox,
+    merges,
+    people,
+    scim_users,
+    story,
+    sync_state,
+    tombstones,
+)
 from integration.storage.base import single
 from integration.storage.erasure import Nobodys
+from integration.storage.sync_state import Want
 from integration.storage.tombstones import Name, email_name, employee_name
 
 log = structlog.get_logger(__name__)
@@ -46,7 +60,7 @@ class Eraser:
     engine: Engine
     ring: KeyRing
     keys: IndexKeys
-    inbound: Mapping[str, Inbound]
+    inbound: Mapping[str, Translator]
 
     def erase(self, person_id: int, *, actor: str) -> Certificate:
         """Erase a person and all who became one with them. Doing it again removes what has come since.
@@ -59,14 +73,22 @@ class Eraser:
         # Before, because the names are gone afterwards; what comes in between meets the tombstones.
         about = self._nobodys(names)
         with self.engine.begin() as db:
+            # First, as whoever changes one of these users holds its row before these names.
+            scim_users.hold_known(db, _users(names), self.keys)
             people.serialise(db, {lock for name in names for lock in _locks(name)})
-            people.load(db, ids, self.ring, lock=True)
+            reports = employments.reports(db, ids, (), self.keys)
+            people.load(db, reports.union(ids), self.ring, lock=True)
             if set(self._names(db, ids)) != set(names) or erasure.everybody(db, [person_id]) != ids:
                 raise RetryLater(Reason.CONFLICT, "the person changed at this moment")
-            erasure.hold(db, ids)
+            erasure.hold(db, sorted(reports.union(ids)))
             buried = tombstones.bury(db, names, self.keys, person_id)
             shredded = erasure.shred(db, ids, about)
             removed = {"inbox": shredded, **erasure.remove(db, ids, (CONTACT, LEARNER))}
+            people.bump(db, reports)  # their contacts show what their manager is called
+            holders = sync_state.holders(db, sorted(reports), WRITE_CONTACT)
+            sync_state.want(db, CONTACT, WRITE_CONTACT, [Want(crm, who) for crm, who in holders])
+            removed["account_people"] = accounts.leave(db, ids)
+            removed["scim_users"] = scim_users.forget(db, _users(names), self.keys)
             audit.append(db, actor=actor, action="person.erase", outcome="erased", subject=("person", person_id))
             row = story.person(db, person_id)
         log.info("person.erased", person=person_id, removed=removed)
@@ -124,12 +146,20 @@ class Eraser:
             if isinstance(event, ContactHint):
                 found |= {(CONTACT, connection, one) for one in (event.contact_id, *event.merged_ids)}
                 continue
+            if isinstance(event, DealHint):
+                continue  # it names no person
             found |= {(LEARNER, connection, event.learner.lms_user_id or "")}
             email = normalise_email(event.learner.email)
             found |= {email_name(email)} if email else set()
             employee_id = normalise_employee_id(event.learner.employee_id)
             found |= {employee_name(employee_id)} if employee_id else set()
         return found
+
+
+def _users(names: list[Name]) -> list[scim_users.Known]:
+    """Return by what an identity provider's users are these people: addresses and employee ids."""
+    addresses: list[scim_users.Known] = [("email", value) for kind, _, value in names if kind == "email"]
+    return [*addresses, *(("employee_id", value) for kind, _, value in names if kind == "employee_id")]
 
 
 def _locks(name: Name) -> set[str]:

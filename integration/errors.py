@@ -17,9 +17,11 @@ class Reason(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     MISSING_SIGNATURE = "missing_signature"
     BAD_SIGNATURE = "bad_signature"
+    BAD_TOKEN = "bad_token"  # noqa: S105 - a reason, not a secret
     BAD_TIMESTAMP = "bad_timestamp"
     STALE_TIMESTAMP = "stale_timestamp"
     MALFORMED_BODY = "malformed_body"
+    USER_REFUSED = "user_refused"
     DATABASE_AWAY = "database_away"
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a reason, not a secret
     # --- what became of an event
@@ -46,6 +48,7 @@ class Reason(StrEnum):
     OLD_NEWS = "old_news"
     NOT_MAPPED = "not_mapped"
     UNKNOWN_CONTACT = "unknown_contact"
+    DEAL_NOT_ASKED = "deal_not_asked"
     ERASED = "erased"
     OTHER_ACCOUNT = "other_account"
     NOTHING_LEARNED = "nothing_learned"
@@ -60,6 +63,7 @@ class Reason(StrEnum):
     CONTACT_MERGED = "contact_merged"
     CONTACT_DELETED = "contact_deleted"
     PERSON_MERGED = "person_merged"
+    ACCOUNT_GONE = "account_gone"
     FIELD_LOOP = "field_loop"
     CONFLICT = "conflict"
     INVALID_VALUE = "invalid_value"
@@ -92,12 +96,26 @@ class Reason(StrEnum):
     # --- what became of a role, and of an enrolment
     DECIDED = "decided"
     SETTLING = "settling"
+    STORM_GUARD = "storm_guard"
+    DEAL_READ = "deal_read"
+    DEAL_GONE = "deal_gone"
     ENROLLED = "enrolled"
     NOT_OURS = "not_ours"
     UNKNOWN_LEARNER = "unknown_learner"
     AMBIGUOUS_LEARNER = "ambiguous_learner"
     UNKNOWN_COURSE = "unknown_course"
     ENROLLMENT_REFUSED = "enrollment_refused"
+    # --- what became of a file, and of a row in one
+    FILE_UNREADABLE = "file_unreadable"
+    FILE_CUT = "file_cut"
+    COLUMN_MISSING = "column_missing"
+    ROW_UNREADABLE = "row_unreadable"
+    ROW_INCOMPLETE = "row_incomplete"
+    ROW_INVALID = "row_invalid"
+    ROWS_DISAGREE = "rows_disagree"
+    MASS_CHANGE = "mass_change"
+    FILE_GONE = "file_gone"
+    HOST_KEY_UNKNOWN = "host_key_unknown"
 
 
 class CoursewireError(Exception):

@@ -1,26 +1,25 @@
-"""Who an event is about (architecture section 6).
+"""Who an event, or a word of HR, is about (architecture section 6).
 
 Known link, then what the identity rules of the connection look up: employee id, normalised e-mail; the first that
-finds somebody decides. A known link always wins: an e-mail that belongs to somebody else parks only the e-mail change,
-never the completion. Within one LMS an e-mail that already belongs to another id parks the event with its evidence,
-unless a rule decides; a decision releases everything that was parked behind it.
+finds somebody decides. HR has no link, and its employee id counts first. A known link always wins: an e-mail that
+belongs to somebody else parks only the e-mail change, never the completion. Within one LMS an e-mail that already
+belongs to another id parks the event with its evidence, unless a rule decides; a decision releases everything that was
+parked behind it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from hashlib import sha256
-from typing import Self
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
 from integration.errors import Ignored, NeedsAttention, Reason, RetryLater
-from integration.model.events import LearningEvent, believable
-from integration.model.identity import NONE, Identity, learners
-from integration.model.people import LEARNER, Profile, normalise_email, normalise_employee_id
+from integration.model.employees import Employment
+from integration.model.identity import NONE, Identity
+from integration.model.people import LEARNER, Profile, normalise_email
 from integration.security import redact
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import people, tombstones
+from integration.sighting import Sighting, link_key
+from integration.storage import employments, people, tombstones
 from integration.storage.people import Owner, Person
 from integration.storage.tombstones import Name, email_name, employee_name
 
@@ -31,36 +30,13 @@ Rules = Callable[[Connection], Identity]
 """Say who is matched with whom, as the transaction sees it that decides by it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """An event, and where its learner was seen.
-
-    `link` is what the LMS calls the learner; `email` their address and `employee_id` their number as they are compared,
-    None where it is none.
-    """
-
-    connection: str
-    event: LearningEvent
-    at: datetime
-    link: tuple[str, str] | None
-    email: str | None
-    employee_id: str | None = None
-
-    @classmethod
-    def of(cls, connection: str, event: LearningEvent, received_at: datetime) -> Self:
-        """Return the sighting of an event's learner; what is dated in the future counts from its arrival (rule 6)."""
-        user_id = event.learner.lms_user_id
-        link = (connection, user_id) if user_id else None
-        at = believable(event.occurred_at, received_at)
-        learner = event.learner
-        return cls(
-            connection, event, at, link, normalise_email(learner.email), normalise_employee_id(learner.employee_id)
-        )
-
-
 @dataclass(slots=True)
 class Identified:
-    """What one batch found out: a person or the reason why not per sighting, and what that changed."""
+    """What one batch found out: a person or the reason why not per sighting, and what that changed.
+
+    `people` are all who are held: beside those whom it is about, the reports of those of whom HR said something.
+    `renamed` are shown otherwise than before, by e-mail, name or employee id, with every employee id of theirs.
+    """
 
     people: dict[int, Person] = field(default_factory=dict)
     found: list[int | NeedsAttention | Ignored] = field(default_factory=list)
@@ -68,23 +44,7 @@ class Identified:
     email_conflicts: set[int] = field(default_factory=set)
     readdressed: set[int] = field(default_factory=set)
     freed_emails: set[str] = field(default_factory=set)
-
-
-def learner_key(sighting: Sighting, keys: IndexKeys) -> str:
-    """Return the learner's part of a fact key: the LMS's id, else a keyed hash of the e-mail."""
-    user_id = sighting.event.learner.lms_user_id
-    return user_id or f"email:{keys.newest('email', sighting.email or '').hex()}"
-
-
-def park_keys(sighting: Sighting, keys: IndexKeys) -> list[bytes]:
-    """Return what a parked event waits behind: its learner becoming known, or its e-mail becoming free."""
-    waits = [link_key(sighting.link)] if sighting.link else []
-    return [*waits, keys.newest("park", sighting.email)] if sighting.email else waits
-
-
-def link_key(link: tuple[str, str]) -> bytes:
-    """Return what an event is parked behind until this learner (connection, user id) becomes known."""
-    return sha256("\0".join(("park", *link)).encode()).digest()
+    renamed: dict[int, set[str]] = field(default_factory=dict)
 
 
 def identify(
@@ -97,8 +57,14 @@ def identify(
     leaves the learner out anyway. Raises RetryLater where somebody became another one while we came to hold them.
     """
     sightings = [_own(sighting, rules) for sighting in sightings]
-    people.serialise(db, {name for s in sightings for name in people.lock_names(s.link, s.email, s.employee_id)})
+    people.serialise(
+        db,
+        {name for s in sightings for name in people.lock_names(s.link, s.email, s.employee_id)}
+        # Who says whose manager somebody is, and who says what the manager is called, must see each other.
+        | {name for s in sightings if s.manager_id for name in people.lock_names(None, None, s.manager_id)},
+    )
     decision = _Decision.load(db, sightings, ring, keys, rules)
+    before = {who: person.profile for who, person in decision.result.people.items()}
     for sighting in sightings:
         try:
             decision.result.found.append(decision.decide(sighting))
@@ -107,6 +73,7 @@ def identify(
         except Ignored as erased:
             decision.result.found.append(erased)
     result = decision.result
+    result.renamed = _renamed(before, result.people)
     people.save(db, result.people.values(), ring, keys)
     people.link(db, LEARNER, result.new_links)
     return result
@@ -114,13 +81,13 @@ def identify(
 
 def _own(sighting: Sighting, rules: Identity) -> Sighting:
     """Return a sighting without an e-mail that is nobody's own."""
-    is_shared = sighting.email is not None and learners(rules, sighting.connection).is_nobodys(sighting.email)
-    return replace(sighting, email=None) if is_shared else sighting
+    is_shared = sighting.email is not None and sighting.policy(rules).is_nobodys(sighting.email)
+    return sighting._replace(email=None) if is_shared else sighting
 
 
 def excluded(sighting: Sighting, rules: Identity, reason: Reason | None) -> Ignored | None:
     """Return that an event in doubt need not be decided about, where a rule leaves its learner out."""
-    learner, policy = sighting.event.learner, learners(rules, sighting.connection)
+    learner, policy = sighting.event.learner, sighting.policy(rules)
     ids = [learner.lms_user_id] if learner.lms_user_id else []
     by = policy.excluded_by(normalise_email(learner.email), ids) if reason in IN_DOUBT else None
     return Ignored(Reason.EXCLUDED, f"{by}; it would have been parked: {reason}") if by else None
@@ -130,7 +97,7 @@ def left_out(sightings: Sequence[Sighting], who: Identified, rules: Identity) ->
     """Return (connection, person) of the learners whose learning no CRM is told of."""
     found = set()
     for sighting, person_id in zip(sightings, who.found, strict=True):
-        policy = learners(rules, sighting.connection)
+        policy = sighting.policy(rules)
         if not policy.excludes or not isinstance(person_id, int):
             continue
         ids = [sighting.link[1]] if sighting.link else []
@@ -161,14 +128,16 @@ class _Decision:
         by_email = people.owners(db, "email", sorted({s.email for s in sightings if s.email}), keys)
         by_id = people.owners(db, "employee_id", sorted({s.employee_id for s in sightings if s.employee_id}), keys)
         known = {*links.values(), *(owner.person_id for owner in (*by_email.values(), *by_id.values()))}
-        strangers = {s.link or s.email or s.employee_id for s in sightings if s.link not in links}
+        strangers = {s.link or (s.email, s.employee_id) for s in sightings if s.link not in links}
         # Whoever is found by the LMS's own id need not be told apart from others of the same e-mail.
         named = people.linked(db, known if strangers else (), [LEARNER])
         ids_at: dict[tuple[int, str], set[str]] = {}
         for person_id, names in named.items():
             for connection, external_id, _ in names:
                 ids_at.setdefault((person_id, connection), set()).add(external_id)
-        loaded = people.load(db, known, ring, lock=True)
+        of_hr = [s for s in sightings if isinstance(s.event, Employment)]
+        beside = employments.reports(db, known, {s.employee_id or "" for s in of_hr}, keys) if of_hr else set()
+        loaded = people.load(db, known | beside, ring, lock=True)
         if any(person.is_gone for person in loaded.values()):
             raise RetryLater(Reason.CONFLICT, "somebody was merged or erased at this moment")
         owners = _still(by_email, loaded, lambda profile: profile.email)
@@ -204,7 +173,7 @@ class _Decision:
 
     def _look_up(self, sighting: Sighting) -> int:
         """Return whom the look-ups of the connection find, the first one first, or somebody new."""
-        policy = learners(self.rules, sighting.connection)
+        policy = sighting.policy(self.rules)
         for by in policy.look_up:
             if by == "employee_id" and sighting.employee_id in self.employees:
                 return self.employees[sighting.employee_id]
@@ -224,7 +193,7 @@ class _Decision:
         others = self.ids_at.get((owner, sighting.connection), set())
         if sighting.link and others - {sighting.link[1]}:
             return f"whom this LMS calls {redact.text(', '.join(sorted(others)[:3]))}"
-        look_up = learners(self.rules, sighting.connection).look_up
+        look_up = sighting.policy(self.rules).look_up
         counts_more = "employee_id" in look_up[: look_up.index("email")]
         known = self.result.people[owner].profile.employee_id
         if counts_more and sighting.employee_id and known not in (None, sighting.employee_id):
@@ -233,7 +202,7 @@ class _Decision:
 
     def _must_be_found_again(self, sighting: Sighting) -> None:
         """Raise NeedsAttention where the next event of a person who is created now would not find them."""
-        policy, said = learners(self.rules, sighting.connection), sighting.event.learner
+        policy, said = sighting.policy(self.rules), sighting.event.learner
         if (sighting.email and "email" in policy.look_up) or (sighting.employee_id and "employee_id" in policy.look_up):
             return
         is_shared = sighting.email is None and normalise_email(said.email) is not None
@@ -286,7 +255,7 @@ class _Decision:
         if learned.employee_id != employee_id:
             return
         if self.employees.get(employee_id, person.id) != person.id:
-            if "employee_id" in learners(self.rules, sighting.connection).look_up and person.attention is None:
+            if "employee_id" in sighting.policy(self.rules).look_up and person.attention is None:
                 self._mark(person, Reason.EMPLOYEE_ID_TAKEN.value)
             return
         if person.profile.employee_id not in (None, employee_id):
@@ -308,6 +277,16 @@ class _Decision:
     def _replace(person: Person, profile: Profile) -> None:
         if profile is not person.profile:
             person.profile, person.is_changed = profile, True
+
+
+def _renamed(before: Mapping[int, Profile], now: Mapping[int, Person]) -> dict[int, set[str]]:
+    """Return who is shown otherwise than before, with every employee id of theirs."""
+    found = {}
+    for who, person in now.items():
+        was, becomes = before.get(who, Profile()), person.profile
+        if (was.email, was.full_name, was.employee_id) != (becomes.email, becomes.full_name, becomes.employee_id):
+            found[who] = {one for one in (was.employee_id, becomes.employee_id) if one}
+    return found
 
 
 def _still(
@@ -338,6 +317,8 @@ def _buried(
 ) -> set[Name]:
     """Return the names of strangers that have a tombstone; an address that is somebody's again is theirs."""
     strangers = {name for s in sightings if s.link not in links for name in _names(s)}
+    if not strangers:
+        return set()
     theirs = {email_name(email) for email in owners} | {employee_name(one) for one in employees}
     return tombstones.buried(db, strangers - theirs, keys)
 

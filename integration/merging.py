@@ -4,19 +4,22 @@ Idempotent, so that the same merge may be said by a webhook, said again, and fou
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import structlog
 from sqlalchemy import Connection, Engine
 
 from integration.errors import Reason, RetryLater
 from integration.model.contacts import CONTACT, WRITE_CONTACT
+from integration.model.employees import Work
 from integration.model.people import LEARNER
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import audit, deliveries, merges, people, roles, sync_state
+from integration.storage import accounts, audit, deliveries, employments, merges, people, roles, sync_state
 from integration.storage.sync_state import Want
 
 log = structlog.get_logger(__name__)
+
+_TOLD_SECONDS = 10.0
+"""When the account that somebody leaves by a merge is counted: by then the one who goes on was read, and is counted."""
 
 NAMES = (CONTACT, LEARNER)
 """What a person is linked by."""
@@ -74,6 +77,7 @@ def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: I
     if any(person.is_gone for person in held.values()):
         raise RetryLater(Reason.CONFLICT, "one of the two was merged or erased at this moment")
     _learn(db, held[survivor], held[loser], ring, keys)
+    _join_work(db, survivor, loser, ring, keys)
     version = max(person.version for person in held.values()) + 1
     merges.move(db, survivor, loser, version, NAMES)
     people.bump(db, (survivor, loser), at_least=version)
@@ -84,6 +88,7 @@ def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: I
     sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
     roles.hear(db, of_roles)
     merges.go_on(db, survivor, rows)
+    accounts.leave(db, [loser], after=_TOLD_SECONDS)
     roles.again(db, [survivor])  # what was decided for the other alone, by a person, counts for them now
     audit.append(
         db,
@@ -95,19 +100,31 @@ def become_one(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: I
     )
 
 
+def _join_work(db: Connection, survivor: int, loser: int, ring: KeyRing, keys: IndexKeys) -> None:
+    """Keep of each field of what HR says of the two the latest word. Raises RetryLater where one cannot be opened."""
+    works = employments.load(db, (survivor, loser), ring)
+    if loser not in works:
+        return
+    ours, theirs = works.get(survivor, Work()), works[loser]
+    if ours is None or theirs is None:
+        raise RetryLater(Reason.SEAL_KEY_MISSING, "what HR says of one of the two cannot be opened")
+    employments.save(db, {survivor: ours.joined(theirs)}, ring, keys)
+    employments.forget(db, [loser])
+
+
 def _learn(db: Connection, survivor: people.Person, loser: people.Person, ring: KeyRing, keys: IndexKeys) -> None:
     """Keep of the other's profile what the survivor's lacks; the other address and employee id stay aliases."""
     if survivor.is_unreadable or loser.is_unreadable:
         return
     ours, theirs = survivor.profile, loser.profile
     if ours.email is None and theirs.email is not None:
-        ours = replace(ours, email=theirs.email, email_at=theirs.email_at)
-        loser.profile = replace(loser.profile, email=None, email_at=None)
+        ours = ours._replace(email=theirs.email, email_at=theirs.email_at)
+        loser.profile = loser.profile._replace(email=None, email_at=None)
     if ours.employee_id is None and theirs.employee_id is not None:
-        ours = replace(ours, employee_id=theirs.employee_id, employee_id_at=theirs.employee_id_at)
-        loser.profile = replace(loser.profile, employee_id=None, employee_id_at=None)
+        ours = ours._replace(employee_id=theirs.employee_id, employee_id_at=theirs.employee_id_at)
+        loser.profile = loser.profile._replace(employee_id=None, employee_id_at=None)
     if ours.full_name is None:
-        ours = replace(ours, full_name=theirs.full_name, full_name_at=theirs.full_name_at)
+        ours = ours._replace(full_name=theirs.full_name, full_name_at=theirs.full_name_at)
     if ours is not survivor.profile:
         survivor.profile, survivor.is_changed, loser.is_changed = ours, True, True
         people.save(db, [loser], ring, keys)

@@ -17,36 +17,37 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from integration import activities, identity
-from integration.config import Config
+from integration import deal_news, identity
+from integration.config import Config, Pace
+from integration.deal_news import DealSaid
 from integration.erasure import Eraser
 from integration.errors import CoursewireError, Ignored, NeedsAttention, Reason, Rejected, RetryLater
 from integration.hints import Hints, Said
-from integration.identity import Sighting
-from integration.model.contacts import CONTACT, WRITE_CONTACT
+from integration.model.deals import DealHint
+from integration.model.employees import Employment
 from integration.model.events import LearningEvent
 from integration.model.hints import ContactHint
 from integration.model.identity import NONE
-from integration.ports import Inbound
+from integration.ports import Translator
+from integration.recording import Heard, Recorder
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import audit, courses, enrollments, erasure, events, inbox, people, sync_state
+from integration.sighting import Sighting, park_keys
+from integration.storage import erasure, inbox
 from integration.storage.base import AWAY, relax, single
-from integration.storage.courses import CourseSeen
-from integration.storage.events import Fact
 from integration.storage.inbox import Claimed, Settled
 from integration.storage.roles import Watching
-from integration.storage.sync_state import BACKFILL, LIVE, Want
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """An inbox row, and what its payload holds: events of an LMS, or the hint of a CRM."""
+    """An inbox row, and what its payload holds: events of an LMS, words of HR, or the hint of a CRM."""
 
     row: Claimed
-    events: tuple[LearningEvent, ...] = ()
+    events: tuple[LearningEvent | Employment, ...] = ()
     hint: ContactHint | None = None
+    deal: DealHint | None = None
     has_erased: bool = False
 
 
@@ -67,20 +68,25 @@ class Recorded:
 class Pipeline:
     """Everything a batch needs; built once per process by the composition root.
 
-    `nightly` says when a nightly flow into a connection is due next, `rules` who is matched with whom, `watching` what
+    `later` says when a flow that gathers is due next in a connection, `rules` who is matched with whom, `watching` what
     counts of a CRM's contacts, as the transaction sees it that decides by them. `knows_users` are LMSs that can be
     asked who somebody is.
     """
 
     engine: Engine
     config: Config
-    inbound: Mapping[str, Inbound]
+    inbound: Mapping[str, Translator]
     ring: KeyRing
     keys: IndexKeys
-    nightly: Callable[[str], datetime]
+    later: Callable[[str, Pace], datetime]
     rules: identity.Rules = lambda _: NONE
     watching: Watching = lambda _db, _connection: None
     knows_users: frozenset[str] = frozenset()
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """What makes facts of what was said."""
+        return Recorder(self.config, self.ring, self.keys, self.later, self.rules, self.knows_users)
 
     @cached_property
     def hints(self) -> Hints:
@@ -143,22 +149,26 @@ class Pipeline:
         if row.payload is None:
             raise Rejected(Reason.INTERNAL_ERROR, "the payload was purged")
         payload = self.ring.open(row.payload, inbox.payload_context(row.connection, row.request_id))
-        events, hint = [], None
+        events: list[LearningEvent | Employment] = []
+        hint, deal = None, None
         for said in system.translate(payload):
             if isinstance(said, ContactHint):
                 hint = said  # a CRM's connector puts one in each row
+            elif isinstance(said, DealHint):
+                deal = said
             else:
                 events.append(said)
-        return Translated(row, tuple(events), hint)
+        return Translated(row, tuple(events), hint, deal)
 
     def _record(self, translated: list[Translated], settled: list[Settled], lease: UUID) -> Recorded:
         """Record a batch in one transaction; one that the database refuses is halved until the bad row is alone."""
         try:
             with self.engine.begin() as db:
                 relax(db)  # whatever follows from an event can be found again: the event itself is on the disk
-                outcomes, due_at, opened = self._apply(db, [item for item in translated if item.hint is None])
+                told = [item for item in translated if item.hint is None and item.deal is None]
+                outcomes, due_at, opened = self._apply(db, told)
                 heard = self.hints.apply(db, _said(translated), {i.row.id for i in translated if i.has_erased})
-                outcomes += heard.outcomes
+                outcomes += heard.outcomes + deal_news.hear(db, self.watching, _said_of_deals(translated))
                 inbox.settle(db, lease, [*settled, *outcomes])
                 if erased := [one.id for one in outcomes if one.reason is Reason.ERASED]:
                     erasure.shred(db, [], erased)
@@ -172,11 +182,7 @@ class Pipeline:
                 raise
             log.warning("record.refused", rows=len(translated), error=type(error).__name__)
             if len(translated) == 1:
-                row = translated[0].row
-                log.exception("record.failed", inbox=row.id, connection=row.connection)
-                sentence = f"it could not be recorded: {type(error).__name__}"
-                dead = Settled(row.id, "dead", Reason.INTERNAL_ERROR, sentence)
-                return self._record([], [*settled, dead], lease)
+                return self._record([], [*settled, _unrecorded(translated[0].row, error)], lease)
             middle = len(translated) // 2
             first = self._record(translated[:middle], settled, lease)
             second = self._record(translated[middle:], [], lease)
@@ -188,69 +194,14 @@ class Pipeline:
         """Return an outcome per row, the systems where somebody is due now, and the park keys that were opened."""
         if not batch:
             return [], frozenset(), []
-        sightings = [
-            Sighting.of(item.row.connection, event, item.row.received_at) for item in batch for event in item.events
-        ]
         owners = [item for item in batch for _ in item.events]
-        rules = self.rules(db)
-        who = identity.identify(db, sightings, self.ring, self.keys, rules)
-
-        facts = [
-            self._fact(item.row, sighting, person)
-            for item, sighting, person in zip(owners, sightings, who.found, strict=True)
-            if isinstance(person, int)
+        heard = [
+            Heard(item.row.connection, event, item.row.received_at, item.row.origin, item.row.id)
+            for item in batch
+            for event in item.events
         ]
-        courses.see(db, _courses(facts))
-        appended = events.append(db, facts)
-        news = {fact.person_id for fact in appended} | who.readdressed
-        people.bump(db, news)
-        left_out = identity.left_out(sightings, who, rules)
-        shown = [fact for fact in appended if (fact.connection, fact.person_id) not in left_out]
-        activities.plan(db, self.config, shown, self.nightly)
-
-        wants = [want for fact in facts for want in self._wants(fact)]
-        wants += self._others(db, news, wants)
-        due_at = sync_state.want(db, CONTACT, WRITE_CONTACT, wants)
-        for lms in sorted(self.knows_users):
-            newly = {person_id for (connection, _), person_id in who.new_links.items() if connection == lms}
-            enrollments.wake(db, lms, newly)
-        for person_id in sorted(who.email_conflicts):
-            audit.append(db, actor="coursewire", action="email.change", outcome="parked", subject=("person", person_id))
-        return self._outcomes(batch, owners, sightings, who.found, news), due_at, identity.opened_keys(who, self.keys)
-
-    def _fact(self, row: Claimed, sighting: Sighting, person_id: int) -> Fact:
-        return Fact(
-            inbox_id=row.id,
-            connection=row.connection,
-            person_id=person_id,
-            learner=identity.learner_key(sighting, self.keys),
-            event=sighting.event,
-            received_at=row.received_at,
-            origin=row.origin,
-        )
-
-    def _wants(self, fact: Fact) -> list[Want]:
-        wants = []
-        for route in self.config.routes_from(fact.connection):
-            pace = route.flows.get(fact.event.type.flow)
-            if pace == "realtime":
-                lane = LIVE if fact.origin == "live" else BACKFILL
-                wants.append(Want(route.target, fact.person_id, lane))
-            elif pace == "nightly":
-                wants.append(Want(route.target, fact.person_id, BACKFILL, self.nightly(route.target)))
-        return wants
-
-    def _others(self, db: Connection, news: set[int], wants: Sequence[Want]) -> list[Want]:
-        """Return the systems that hold something of these people, though no route of the news leads there.
-
-        What they show is computed from all facts, so it must not depend on which of them came last.
-        """
-        told = {(want.connection, want.person_id) for want in wants}
-        return [
-            Want(connection, person_id, BACKFILL, self.nightly(connection))
-            for connection, person_id in sync_state.holders(db, sorted(news), WRITE_CONTACT)
-            if (connection, person_id) not in told and connection in self.config.connections
-        ]
+        noted = self.recorder.record(db, heard)
+        return self._outcomes(batch, owners, noted.sightings, noted.found, noted.news), noted.due_at, noted.opened
 
     def _may_be_asked(self, sighting: Sighting, person: int | NeedsAttention | Ignored) -> bool:
         """Say whether the LMS can tell who a learner is of whom we know nothing else."""
@@ -273,12 +224,12 @@ class Pipeline:
             if self._may_be_asked(sighting, person):
                 outcomes[row_id] = Settled(row_id, "enriching", Reason.NO_IDENTITY)
             elif isinstance(person, NeedsAttention):
-                waits = tuple(identity.park_keys(sighting, self.keys))
+                waits = tuple(park_keys(sighting, self.keys))
                 outcomes[row_id] = Settled(row_id, "parked", person.reason, person.detail, park_keys=waits)
             elif isinstance(person, Ignored):
                 outcomes.setdefault(row_id, Settled(row_id, "ignored", person.reason, person.detail))
             elif row_id not in outcomes:
-                routed = any(sighting.event.type.flow in r.flows for r in self.config.routes_from(sighting.connection))
+                routed = any(sighting.flow in r.flows for r in self.config.routes_from(sighting.connection))
                 reason = Reason.APPLIED if person in news else Reason.DUPLICATE_FACT
                 outcomes[row_id] = (
                     Settled(row_id, "done", reason, person_id=person)
@@ -290,12 +241,13 @@ class Pipeline:
         return list(outcomes.values())
 
 
-def _courses(facts: Iterable[Fact]) -> list[CourseSeen]:
-    return [
-        CourseSeen(fact.connection, course.id, course.name, fact.event.course_version, fact.occurred_at)
-        for fact in facts
-        if (course := fact.event.course) is not None
-    ]
+def _unrecorded(row: Claimed, error: Exception) -> Settled:
+    """Return what becomes of a row that cannot be recorded even alone."""
+    if isinstance(error, CoursewireError):
+        return Settled.unread(row.id, error)
+    log.error("record.failed", inbox=row.id, connection=row.connection, exc_info=error)
+    sentence = f"it could not be recorded: {type(error).__name__}"
+    return Settled(row.id, "dead", Reason.INTERNAL_ERROR, sentence)
 
 
 def _counts(outcomes: Iterable[Settled]) -> dict[str, int]:
@@ -317,3 +269,7 @@ def _joined(first: Recorded, second: Recorded) -> Recorded:
 
 def _said(batch: Iterable[Translated]) -> list[Said]:
     return [Said(item.row.id, item.row.connection, item.hint) for item in batch if item.hint is not None]
+
+
+def _said_of_deals(batch: Iterable[Translated]) -> list[DealSaid]:
+    return [DealSaid(item.row.id, item.row.connection, item.deal) for item in batch if item.deal is not None]

@@ -104,6 +104,13 @@ class CallRecord:
     endpoint: str = ANY_CALL
 
 
+OnCall = Callable[[CallRecord], None] | None
+"""What gets a record of each call, in the thread that made it."""
+
+Gate = Callable[[str], None] | None
+"""What is asked with the endpoint class before anything is sent; it may wait, or raise RetryLater."""
+
+
 class _Session(requests.Session):
     """A session that stays as it was made, so that threads can share it and its pool of connections."""
 
@@ -128,8 +135,8 @@ class Client:
         *,
         connection: str = "",
         allow_private_hosts: bool = False,
-        on_call: Callable[[CallRecord], None] | None = None,
-        gate: Callable[[str], None] | None = None,
+        on_call: OnCall = None,
+        gate: Gate = None,
         limits: Limits = Limits(),  # noqa: B008 - immutable
     ) -> None:
         """`connection` names the system in logs; `on_call` gets a record per call, in the calling thread.

@@ -4,17 +4,35 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from integration.config import ConnectionConfig
-from integration.connectors.client import CallRecord
-from integration.connectors.crm import hubspot, hubspot_activities, hubspot_limits, hubspot_setup, hubspot_webhooks
+from integration.config import ConnectionConfig, Poll
+from integration.connectors import scim
+from integration.connectors.client import Gate, OnCall
+from integration.connectors.crm import (
+    hubspot,
+    hubspot_activities,
+    hubspot_companies,
+    hubspot_deals,
+    hubspot_interface,
+    hubspot_limits,
+    hubspot_setup,
+    hubspot_webhooks,
+)
+from integration.connectors.hr import check as hr_check
+from integration.connectors.hr import sftp
+from integration.connectors.interface import Interface
 from integration.connectors.lms import (
     canvas,
     canvas_check,
+    canvas_interface,
+    canvas_results,
     canvas_statuses,
     canvas_webhooks,
     moodle,
+    moodle_interface,
+    moodle_results,
     moodle_webhooks,
     standard,
+    standard_interface,
 )
 from integration.errors import ConfigError
 from integration.ports import (
@@ -22,16 +40,19 @@ from integration.ports import (
     ActivityStore,
     Capabilities,
     ContactStore,
+    DealStore,
     Doctor,
     EnrollmentStore,
+    FileServer,
     GrantStore,
     Inbound,
     Installer,
+    RecordStore,
+    ResultLister,
     Seen,
 )
+from integration.security.signatures import SigningKeys
 
-OnCall = Callable[[CallRecord], None] | None
-Gate = Callable[[str], None] | None
 Grants = Callable[[], GrantStore] | None
 
 
@@ -39,7 +60,8 @@ class System(NamedTuple):
     """One kind of outside system: what it is called, what it can do, and what makes its connectors.
 
     `limits` reads an answer's rate-limit headers; a system whose answers hold none has none. `inbound` makes nothing
-    for a connection that sends no webhooks, where its system need not.
+    for a connection that sends no webhooks, where its system need not. `is_polled`: what can be asked is asked at night
+    without a word in the connections file. `interface` says in words how it is talked to.
     """
 
     name: str
@@ -52,6 +74,13 @@ class System(NamedTuple):
     installer: Callable[[ConnectionConfig, Grants], Installer] | None = None
     activities: Callable[[ConnectionConfig, OnCall, Gate, Grants], ActivityStore | None] | None = None
     enrollments: Callable[[ConnectionConfig, OnCall, Gate, Grants], EnrollmentStore | None] | None = None
+    deals: Callable[[ConnectionConfig, OnCall, Gate, Grants], DealStore] | None = None
+    accounts: Callable[[ContactStore], RecordStore | None] | None = None
+    results: Callable[[ConnectionConfig, OnCall, Gate, Grants], ResultLister | None] | None = None
+    is_polled: bool = True
+    interface: Callable[[ConnectionConfig], Interface] | None = None
+    tokens: Callable[[ConnectionConfig], SigningKeys] | None = None
+    files: Callable[[ConnectionConfig], FileServer] | None = None
 
 
 TABLE: tuple[System, ...] = (
@@ -62,6 +91,9 @@ TABLE: tuple[System, ...] = (
         inbound=standard.Standard,
         doctor=lambda config, _: standard.Standard(config),
         enrollments=standard.enrollments,
+        results=standard.results,
+        is_polled=False,  # GET /results is the one call that not every LMS behind the contract answers
+        interface=standard_interface.interface,
     ),
     System(
         "hubspot",
@@ -73,6 +105,9 @@ TABLE: tuple[System, ...] = (
         limits=hubspot_limits.seen,
         installer=hubspot_setup.Setup,
         activities=hubspot_activities.store,
+        deals=hubspot_deals.store,
+        accounts=hubspot_companies.store,
+        interface=hubspot_interface.interface,
     ),
     System(
         "canvas",
@@ -82,6 +117,8 @@ TABLE: tuple[System, ...] = (
         doctor=lambda config, _: canvas_check.Check(config),
         limits=canvas_statuses.seen,
         enrollments=canvas.store,
+        results=canvas_results.lister,
+        interface=canvas_interface.interface,
     ),
     System(
         "moodle",
@@ -89,7 +126,25 @@ TABLE: tuple[System, ...] = (
         moodle.CAPABILITIES,
         inbound=moodle_webhooks.inbound,
         enrollments=lambda config, on_call, gate, _: moodle.store(config, on_call, gate),
+        results=moodle_results.lister,
         doctor=lambda config, _: moodle.Checked(config),
+        interface=moodle_interface.interface,
+    ),
+    System(
+        "scim",
+        "Identity provider (SCIM 2.0)",
+        scim.CAPABILITIES,
+        tokens=scim.tokens,
+        interface=scim.interface,
+        doctor=lambda config, _: scim.Check(config),
+    ),
+    System(
+        "hr_files",
+        "Files of HR on an SFTP server",
+        sftp.CAPABILITIES,
+        doctor=lambda config, _: hr_check.Check(sftp.Sftp(config)),
+        files=sftp.Sftp,
+        interface=sftp.interface,
     ),
 )
 SYSTEMS: dict[str, System] = {system.name: system for system in TABLE}
@@ -109,11 +164,15 @@ def validate(table: Sequence[System] = TABLE) -> None:
             "it has no title": system.title,
             "receives_webhooks and inbound must go together": able.receives_webhooks == bool(system.inbound),
             "holds_contacts and contacts must go together": able.holds_contacts == bool(system.contacts),
+            "takes_users and tokens must go together": able.takes_users == bool(system.tokens),
             "batch_size must be at least 1": able.batch_size >= 1,
             "enrolls and enrollments must go together": able.enrolls == bool(system.enrollments),
+            "lists_results and results must go together": (able.lists_results != "nothing") == bool(system.results),
             "a system that is called needs a rate for any call, and no other one does": (ANY_CALL in able.rates)
-            == bool(system.contacts or system.enrollments),
+            == bool(system.contacts or system.enrollments or system.results),
+            "account_property and accounts go together": bool(able.account_property) == bool(system.accounts),
             "it has no doctor": system.doctor,
+            "it states no interface, so an inventory could not tell of it": system.interface,
         }
         faults += [f"{system.name}: {rule}" for rule, kept in rules.items() if not kept]
     if faults:
@@ -132,6 +191,12 @@ def system_of(config: ConnectionConfig) -> System:
 def inbound(config: ConnectionConfig) -> Inbound | None:
     """Return what takes this connection's webhooks, None where it sends none. Raises ConfigError; keep the result."""
     factory = system_of(config).inbound
+    return factory(config) if factory else None
+
+
+def tokens(config: ConnectionConfig) -> SigningKeys | None:
+    """Return the bearer tokens by which users are pushed here, None where none are pushed. Raises ConfigError."""
+    factory = system_of(config).tokens
     return factory(config) if factory else None
 
 
@@ -158,14 +223,40 @@ def activities(
     return factory(config, on_call, gate, grants) if factory else None
 
 
+def deals(
+    config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None, grants: Grants = None
+) -> DealStore | None:
+    """Return what reads this connection's deals, None where its system has none that we know how to read.
+
+    As `contacts`: keep the result. Raises ConfigError.
+    """
+    factory = system_of(config).deals
+    return factory(config, on_call, gate, grants) if factory else None
+
+
 def enrolls(config: ConnectionConfig) -> bool:
     """Return whether people can be enrolled in this connection's courses from here."""
     return system_of(config).capabilities.enrolls and config.base_url is not None
 
 
+def lists(config: ConnectionConfig) -> bool:
+    """Return whether this connection can be asked what happened."""
+    return system_of(config).capabilities.lists_results != "nothing" and config.base_url is not None
+
+
+def poll_of(config: ConnectionConfig) -> Poll:
+    """Return when this connection is asked what happened: what the file says, else its system's default.
+
+    Raises ConfigError where the system is not known.
+    """
+    if "every" in config.poll.model_fields_set or system_of(config).is_polled:
+        return config.poll
+    return config.poll.model_copy(update={"every": "never"})
+
+
 def is_called(config: ConnectionConfig) -> bool:
     """Return whether this connection is ever called, and not only listened to."""
-    return system_of(config).capabilities.holds_contacts or enrolls(config)
+    return system_of(config).capabilities.holds_contacts or enrolls(config) or lists(config)
 
 
 def enrollments(
@@ -177,6 +268,37 @@ def enrollments(
     """
     factory = system_of(config).enrollments
     return factory(config, on_call, gate, grants) if factory else None
+
+
+def accounts(config: ConnectionConfig, contacts_of: ContactStore) -> RecordStore | None:
+    """Return what reads and writes the accounts of these contacts, None where the system has none."""
+    factory = system_of(config).accounts
+    return factory(contacts_of) if factory else None
+
+
+def results(
+    config: ConnectionConfig, on_call: OnCall = None, gate: Gate = None, grants: Grants = None
+) -> ResultLister | None:
+    """Return what can be asked for what happened in this connection, None where nothing can.
+
+    As `contacts`: keep the result. Raises ConfigError.
+    """
+    factory = system_of(config).results
+    return factory(config, on_call, gate, grants) if factory else None
+
+
+def interface(config: ConnectionConfig) -> Interface:
+    """Return how this connection is talked to, for who takes stock of it. Raises ConfigError."""
+    system = system_of(config)
+    if system.interface is None:
+        raise ConfigError(f"the system {system.name} states no interface")
+    return system.interface(config)
+
+
+def files(config: ConnectionConfig) -> FileServer | None:
+    """Return the server on which this connection's files lie, None where it has none. Raises ConfigError."""
+    factory = system_of(config).files
+    return factory(config) if factory else None
 
 
 def doctor(config: ConnectionConfig, grants: Grants = None) -> Doctor | None:

@@ -8,7 +8,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
-from hashlib import sha256
+from functools import lru_cache
 from hmac import digest
 from typing import Self
 
@@ -92,15 +92,20 @@ class IndexKeys:
     def __init__(self, keys: Mapping[int, bytes]) -> None:
         """Take version -> 32 bytes."""
         self._keys = dict(sorted(keys.items(), reverse=True))
+        # A batch asks for each of its addresses twice: to look somebody up, and to keep them.
+        self._candidates = lru_cache(maxsize=4096)(self._made)
 
     def newest(self, field: str, value: str) -> bytes:
         """Return the 32-byte key under which `value` is stored from now on."""
-        return self.candidates(field, value)[0]
+        return self._candidates(field, value)[0]
 
     def candidates(self, field: str, value: str) -> list[bytes]:
         """Return the keys under which `value` may be stored, newest first."""
+        return list(self._candidates(field, value))
+
+    def _made(self, field: str, value: str) -> tuple[bytes, ...]:
         message = f"{field}\0{value}".encode()
-        return [digest(key, message, sha256) for key in self._keys.values()]
+        return tuple(digest(key, message, "sha256") for key in self._keys.values())
 
 
 def new_key() -> bytes:

@@ -1,10 +1,9 @@
 """The HTTP surface (architecture section 8): webhooks in, health and metrics out."""
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from time import perf_counter
 
@@ -16,25 +15,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from integration.enqueue import Publisher
 from integration.errors import Reason, Refused
 from integration.observability.metrics import ANSWER_SECONDS, ANSWERS
 from integration.security.seal import KeyRing
 from integration.webhook.answers import problem
+from integration.webhook.body import BODY_SECONDS, check_media_type, read_body
 from integration.webhook.intake import Intake
 from integration.webhook.pathways import PathwayQuestions
+from integration.webhook.presence import Presence
 from integration.webhook.receive import Door, rows_of
 
 log = structlog.get_logger(__name__)
-
-BODY_LIMIT = 1024 * 1024
-"""Most bytes of a body."""
-BODY_HEARD = 8 * BODY_LIMIT
-"""Most bytes listened to: a sender cut off while it still sends sees a broken connection instead of its 413."""
-BODY_SECONDS = 10.0
-"""How long a sender may take over its body."""
 
 
 @dataclass(slots=True)
@@ -47,6 +41,7 @@ class Endpoint:
     publisher: Publisher
     metrics: Callable[[], tuple[bytes, str]]
     pathways: PathwayQuestions | None = None
+    presence: Presence | None = None
     body_seconds: float = BODY_SECONDS
 
     async def webhook(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,38 +69,13 @@ class Endpoint:
         if door is None:
             raise Refused(404, Reason.UNKNOWN_CONNECTION, "no connection of this name takes webhooks")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        _check_media_type(headers, door.media_types)
-        raw = await self._body(receive)
+        check_media_type(headers, door.media_types)
+        raw = await read_body(receive, self.body_seconds)
         request_id = f"req_{secrets.token_hex(8)}"
         rows = rows_of(door, scope["method"], _address(scope, headers), headers, raw, self.ring, request_id)
         accepted, duplicates = await self.intake.store(rows)
         body = orjson.dumps({"accepted": accepted, "duplicates": duplicates})
         return Response(body, status_code=202, media_type="application/json", headers={"x-request-id": request_id})
-
-    async def _body(self, receive: Receive) -> bytes:
-        """Read the body under a size cap and a deadline; no server in front does both.
-
-        `Content-Length` is not trusted, because a body may come without one or with a false one.
-        """
-        parts: list[bytes] = []
-        size, more = 0, True
-        try:
-            async with asyncio.timeout(self.body_seconds):
-                while more and size <= BODY_HEARD:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Refused(400, Reason.MALFORMED_BODY, "the sender left before its body was in")
-                    chunk = message.get("body", b"")
-                    size += len(chunk)
-                    if size <= BODY_LIMIT:
-                        parts.append(chunk)
-                    more = message.get("more_body", False)
-        except TimeoutError:
-            seconds = f"{self.body_seconds:g}"
-            raise Refused(408, Reason.BODY_TOO_SLOW, f"the body was not in within {seconds} s") from None
-        if size > BODY_LIMIT:
-            raise Refused(413, Reason.BODY_TOO_LARGE, f"a body may have {BODY_LIMIT} bytes")
-        return b"".join(parts)
 
     async def healthz(self, _: Request) -> Response:
         """Say that the process answers."""
@@ -131,9 +101,13 @@ class Endpoint:
         """Run intake and publisher for as long as the process serves."""
         self.publisher.start()
         await self.intake.start()
+        if self.presence:
+            await self.presence.start()
         try:
             yield
         finally:
+            if self.presence:
+                await self.presence.stop()
             await self.intake.stop()
             await run_in_threadpool(self.publisher.stop)
 
@@ -145,18 +119,22 @@ _seconds = cache(ANSWER_SECONDS.labels)
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The ASGI application: webhooks go straight to the endpoint, everything else through Starlette.
+    """The ASGI application: webhooks go straight to the endpoint, everything else but users through Starlette.
 
     Starlette's router and middleware cost a webhook as much as its signature, its seal and its keys together.
     """
 
     endpoint: Endpoint
     rest: Starlette
+    users: Mapping[str, ASGIApp] = field(default_factory=dict)
+    """By connection: what takes the users that an identity provider pushes, under the address of its webhooks."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the process's lifespan."""
         if scope["type"] != "http" or not scope["path"].startswith("/webhooks/"):
             await self.rest(scope, receive, send)
+        elif self.users and (pushed := self.users.get(scope["path"].split("/", 3)[2])):
+            await pushed(scope, receive, send)
         elif scope["method"] == "POST":
             await self.endpoint.webhook(scope, receive, send)
         else:
@@ -164,8 +142,8 @@ class Application:
             await refusal(scope, receive, send)
 
 
-def create_app(endpoint: Endpoint) -> Application:
-    """Return the ASGI application over an endpoint."""
+def create_app(endpoint: Endpoint, users: Mapping[str, ASGIApp] | None = None) -> Application:
+    """Return the ASGI application over an endpoint; `users` takes the users of connections that push them."""
     routes = [
         Route("/healthz", endpoint.healthz),
         Route("/readyz", endpoint.readyz),
@@ -177,6 +155,7 @@ def create_app(endpoint: Endpoint) -> Application:
     return Application(
         endpoint,
         Starlette(routes=routes, exception_handlers=handlers, lifespan=endpoint.lifespan),  # type: ignore[arg-type]
+        users or {},
     )
 
 
@@ -185,13 +164,6 @@ def _address(scope: Scope, headers: Mapping[str, str]) -> str:
     query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
     path = scope["raw_path"].decode("latin-1") if scope.get("raw_path") else scope["path"]
     return f"{scope['scheme']}://{headers.get('host', '')}{path}{query}"
-
-
-def _check_media_type(headers: Mapping[str, str], also: tuple[str, ...]) -> None:
-    """Refuse what says it is no JSON, nor `also`; a sender that says nothing is judged by its body."""
-    said = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if said and said != "application/json" and not said.endswith("+json") and said not in also:
-        raise Refused(415, Reason.UNSUPPORTED_MEDIA_TYPE, "send application/json")
 
 
 async def _http_problem(_: Request, error: HTTPException) -> Response:

@@ -242,6 +242,7 @@ async def _write(
         "kind": [row.kind.value for row in rows],
         "payload": [row.payload for row in rows],
         "request_id": [row.request_id for row in rows],
+        "origin": "live",
         "status": status,
         "reason": reason,
     }

@@ -1,0 +1,1 @@
+"""Where HR leaves what it says."""

@@ -1,0 +1,1 @@
+"""Rows from files: history and HR read the same way, whatever wrote the file."""
