@@ -11,7 +11,7 @@ from celery import Celery, signals
 from kombu import Exchange, Queue
 
 from integration.observability import logs
-from tasks import memory
+from tasks import aside, memory
 from tasks.assembly import this_process
 
 SYNC, DELIVER, PERIODIC = "sync", "deliver", "periodic"
@@ -108,6 +108,11 @@ def _own_logging(**_: Any) -> None:
 @signals.worker_ready.connect
 def _settle_memory(**_: Any) -> None:
     memory.settle()
+
+
+@signals.worker_shutting_down.connect
+def _end_what_can_wait(**_: Any) -> None:
+    aside.end()
 
 
 @signals.task_prerun.connect

@@ -1,69 +1,44 @@
 """Puts a process together from its settings: the only place that sees both rules and pipeline."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from dotenv import load_dotenv
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from integration import config as connections_file
 from integration.config import Config, ConnectionConfig
 from integration.connectors import registry
-from integration.connectors.client import CallRecord
-from integration.delivery.activities import Poster
-from integration.delivery.buckets import Buckets, address
+from integration.delivery.buckets import address
 from integration.delivery.budget import Budget
 from integration.delivery.drain import Drain
 from integration.delivery.enrollments import Enroller
 from integration.delivery.flush import Flusher
-from integration.delivery.limits import Limits
 from integration.delivery.look import Look
-from integration.delivery.lookup import Lookup
-from integration.delivery.roles import RoleReader
-from integration.enrichment import Enricher
 from integration.errors import ConfigError
-from integration.model.contacts import WRITE_CONTACT
-from integration.model.identity import Identity
+from integration.hr.collector import Collector
 from integration.pipeline import Pipeline
 from integration.ports import Inbound
+from integration.reconciliation.polling import Poller
+from integration.reconciliation.sweep import Sweep
 from integration.security.seal import IndexKeys, KeyRing
 from integration.settings import Settings
-from integration.storage import connections, deliveries, index_keys, limits
-from integration.storage.base import AWAY, engine_for, single
-from integration.storage.calls import Call
+from integration.storage import connections, index_keys
+from integration.storage.base import engine_for
 from integration.storage.credentials import Grants
-from mappings import store
+from integration.told import Listener
+from tasks import paces, readers, writers
+from tasks.budgets import budgets_of
+from tasks.collectors import collector_of
 from tasks.embedded.folder import DataFolder
 from tasks.pathways import Curriculum
-from tasks.projection import Projector
+from tasks.pollers import poller_of
 from tasks.reconsideration import Reconsideration
-
-NIGHT = time(2, 0)
-"""When nightly flows are written, in the time zone of the connection they go to."""
-
-
-class CallLog(threading.local):
-    """The calls a connector made in this thread, on their way into the database."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-
-    def note(self, record: CallRecord) -> None:
-        """Take down one call; the connector's hook."""
-        outcome = str(record.status) if record.status is not None else str(record.failure)
-        self.calls.append(Call(record.operation, datetime.now(UTC), outcome, record.records, record.seconds))
-
-    def take(self) -> list[Call]:
-        """Hand over the calls made in this thread since the last time."""
-        taken, self.calls = self.calls, []
-        return taken
+from tasks.sweeps import sweep_of
 
 
 @dataclass
@@ -76,9 +51,10 @@ class Assembly:
     @cached_property
     def config(self) -> Config:
         """The connections file, with every system known. Raises ConfigError."""
-        config = connections_file.load(self.settings.config)
+        config = connections_file.load(self.settings.config, registry.poll_of)
         for connection in config.connections.values():
             registry.system_of(connection)
+            registry.files(connection)  # says what is missing
         return config
 
     @cached_property
@@ -141,9 +117,14 @@ class Assembly:
 
     @cached_property
     def inbound(self) -> Mapping[str, Inbound]:
-        """Who can read the webhooks of which connection."""
+        """Who takes the webhooks of which connection."""
         made = {name: registry.inbound(connection) for name, connection in self.config.connections.items()}
         return {name: system for name, system in made.items() if system is not None}
+
+    @cached_property
+    def listeners(self) -> Mapping[str, Listener]:
+        """Who understands what is in the inbox, by connection."""
+        return {name: Listener(self.inbound.get(name)) for name in self.config.connections}
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -154,11 +135,11 @@ class Assembly:
         return Pipeline(
             self.engine,
             self.config,
-            self.inbound,
+            self.listeners,
             self.ring,
             self.keys,
-            self._next_night,
-            identity_rules,
+            partial(paces.following, self.config),
+            readers.identity_rules,
             self.curriculum.watch,
             frozenset(name for name, one in self.config.connections.items() if registry.enrolls(one)),
         )
@@ -169,139 +150,56 @@ class Assembly:
         with self._lock:
             # Threads that came at once get the same: each of two would count for itself while Redis is away.
             if "budgets" not in self.__dict__:
-                self.__dict__["budgets"] = self._new_budgets()
+                self.__dict__["budgets"] = budgets_of(self)
             made: Mapping[str, Budget] = self.__dict__["budgets"]
             return made
-
-    def _new_budgets(self) -> dict[str, Budget]:
-        try:
-            with single(self.engine) as db:
-                known = limits.learned(db, self.config.connections)
-        except AWAY:
-            known = {}  # the declared limits until it is back
-        buckets, made = Buckets(self.budget_url), {}
-        for name, connection in self.config.connections.items():
-            system, options = registry.system_of(connection), connection.options
-            if registry.is_called(connection):
-                of_this = Limits(
-                    name,
-                    system.capabilities.rates,
-                    daily_calls=options.daily_calls,
-                    timezone=options.timezone,
-                    learned=known.get(name),
-                    engine=self.engine,
-                )
-                reserves = {"reserve": options.reserve, "daily_reserve": options.daily_reserve}
-                made[name] = Budget(name, of_this, buckets, read=system.limits, **reserves)
-        return made
 
     @cached_property
     def flushers(self) -> Mapping[tuple[str, str], Flusher]:
         """From what is due to the systems, by (connection, operation)."""
-        log = CallLog()
-        projector = Projector(self.config, self.ring)
-        # A share of the threads each, and one for everything else: a slow system must leave room for the others.
-        places = max(1, self.settings.worker_concurrency // (len(self.budgets) + 1))
-        made = {}
-        for name, connection in self.config.connections.items():
-            budget = self.budgets.get(name)
-            if budget is None:
-                continue  # a system that is never called
-            store = registry.contacts(connection, _hearing(log, budget), budget.spend, self.grants)
-            if store is not None:
-                made[name, WRITE_CONTACT] = Flusher(
-                    engine=self.engine,
-                    connection=name,
-                    operation=WRITE_CONTACT,
-                    store=store,
-                    ring=self.ring,
-                    keys=self.keys,
-                    project=projector.contacts,
-                    take_calls=log.take,
-                    budget=budget,
-                    places=BoundedSemaphore(places),
-                    on_link=deliveries.wake if connection.options.activity != "none" else None,
-                )
-        return made
+        made = [writers.flusher_of(self, connection) for connection in self._called()]
+        return {(one.connection, one.operation): one for one in made if one is not None}
 
     @cached_property
     def looks(self) -> Mapping[str, Look]:
         """What looks at contacts and learners that webhooks named and nobody here stands for, by connection."""
-        made: dict[str, Look] = {}
-        for (name, _), flusher in self.flushers.items():
-            if system := self.inbound.get(name):
-                made[name] = Lookup(
-                    engine=self.engine,
-                    connection=name,
-                    store=flusher.store,
-                    system=system,
-                    ring=self.ring,
-                    keys=self.keys,
-                    take_calls=flusher.take_calls,
-                    budget=flusher.budget,
-                    watching=self.curriculum.watch,
-                )
-        for (name, _), drain in self.drains.items():
-            if isinstance(drain, Enroller) and (system := self.inbound.get(name)):
-                made[name] = Enricher(
-                    engine=self.engine,
-                    connection=name,
-                    store=drain.store,
-                    system=system,
-                    ring=self.ring,
-                    keys=self.keys,
-                    take_calls=drain.take_calls,
-                    budget=drain.budget,
-                    rules=identity_rules,
-                )
-        return made
+        made: list[Look] = [readers.lookup_of(self, flusher) for flusher in self.flushers.values()]
+        made += [readers.enricher_of(self, drain) for drain in self.drains.values() if isinstance(drain, Enroller)]
+        return {one.connection: one for one in made}
 
     @cached_property
     def drains(self) -> Mapping[tuple[str, str], Drain[Any, Any]]:
         """What works on all else than contacts, by (connection, operation)."""
         made: list[Drain[Any, Any] | None] = []
-        for connection in self.config.connections.values():
-            if connection.name in self.budgets:
-                made += [self._poster(connection), self._enroller(connection), self._role_reader(connection)]
+        for connection in self._called():
+            made += [
+                writers.poster_of(self, connection),
+                writers.enroller_of(self, connection),
+                readers.role_reader_of(self, connection),
+                readers.deal_reader_of(self, connection),
+                writers.account_writer_of(self, connection),
+            ]
         return {(drain.connection, drain.operation): drain for drain in made if drain is not None}
 
-    def _poster(self, connection: ConnectionConfig) -> Poster | None:
-        log, budget = CallLog(), self.budgets[connection.name]
-        store = registry.activities(connection, _hearing(log, budget), budget.spend, self.grants)
-        if store is None:
-            return None
-        return Poster(engine=self.engine, connection=connection.name, store=store, take_calls=log.take, budget=budget)
+    def _called(self) -> list[ConnectionConfig]:
+        return [connection for name, connection in self.config.connections.items() if name in self.budgets]
 
-    def _enroller(self, connection: ConnectionConfig) -> Enroller | None:
-        log, budget = CallLog(), self.budgets[connection.name]
-        store = registry.enrollments(connection, _hearing(log, budget), budget.spend, self.grants)
-        if store is None:
-            return None
-        return Enroller(
-            engine=self.engine,
-            connection=connection.name,
-            store=store,
-            take_calls=log.take,
-            budget=budget,
-            ring=self.ring,
-            may_create=connection.options.create_users,
-        )
+    @cached_property
+    def sweeps(self) -> Mapping[str, Sweep]:
+        """What compares contacts with the truth, by connection."""
+        return {name: sweep_of(one, self.config, self.curriculum.watch) for (name, _), one in self.flushers.items()}
 
-    def _role_reader(self, connection: ConnectionConfig) -> RoleReader | None:
-        flusher = self.flushers.get((connection.name, WRITE_CONTACT))
-        if flusher is None or not connection.options.role_property:
-            return None
-        return RoleReader(
-            engine=self.engine,
-            connection=connection.name,
-            store=flusher.store,
-            take_calls=flusher.take_calls,
-            budget=flusher.budget,
-            ring=self.ring,
-            keys=self.keys,
-            watching=self.curriculum.watch,
-            decide=self.curriculum.decide,
-        )
+    @cached_property
+    def pollers(self) -> Mapping[str, Poller]:
+        """What asks LMSs what happened, by connection."""
+        made = [poller_of(self, connection) for connection in self.config.connections.values()]
+        return {one.connection: one for one in made if one is not None}
+
+    @cached_property
+    def collectors(self) -> Mapping[str, Collector]:
+        """What collects the files of HR, by connection."""
+        made = [collector_of(self, connection) for connection in self.config.connections.values()]
+        return {one.connection: one for one in made if one is not None}
 
     @cached_property
     def curriculum(self) -> Curriculum:
@@ -312,27 +210,6 @@ class Assembly:
     def reconsideration(self) -> Reconsideration:
         """How people's pathways are decided again."""
         return Reconsideration(self.config, self.curriculum)
-
-    def _next_night(self, connection: str) -> datetime:
-        zone = ZoneInfo(self.config.connections[connection].options.timezone)
-        now = datetime.now(zone)
-        tonight = datetime.combine(now.date(), NIGHT, zone)
-        return tonight if tonight > now else datetime.combine(now.date() + timedelta(days=1), NIGHT, zone)
-
-
-def identity_rules(db: Connection) -> Identity:
-    """Return the published rules of who is matched with whom."""
-    return store.active(db).identity
-
-
-def _hearing(log: CallLog, budget: Budget) -> Callable[[CallRecord], None]:
-    """Return a connector's hook: each call is taken down, and its answer teaches the budget."""
-
-    def hear(record: CallRecord) -> None:
-        log.note(record)
-        budget.learn(record.endpoint, record.limits, record.status, record.retry_after)
-
-    return hear
 
 
 @cache

@@ -12,27 +12,18 @@ from integration.security.seal import new_key
 from integration.storage import audit
 from tasks import roles
 from tasks.assembly import Assembly, settings, this_process
-from tasks.commands import check, connections, courses, dead, events, overrides, parked, person, rules, runs
+from tasks.commands.nouns import Nouns
 from tasks.saying import sentences
 
 app = typer.Typer(
     name="coursewire",
+    cls=Nouns,
     help="Keeps learning systems and customer systems in step.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(events.app, name="events")
-app.add_typer(person.app, name="person")
-app.add_typer(overrides.app, name="overrides")
-app.add_typer(courses.app, name="courses")
-app.add_typer(parked.app, name="parked")
-app.add_typer(dead.app, name="dead")
-app.add_typer(connections.app, name="connections")
-app.add_typer(rules.app, name="rules")
-app.add_typer(runs.app, name="runs")
-app.add_typer(check.app)
 
 Once = Annotated[bool, typer.Option("--once", help="End by itself; exit with 1 if a promise of the story broke.")]
 

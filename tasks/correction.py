@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from integration.errors import CoursewireError
-from integration.ports import Inbound
+from integration.ports import Translator
 from integration.security import redact
 from tasks.saying import plain
 
@@ -63,7 +63,7 @@ def with_values(body: Any, settings: Iterable[str]) -> bytes:
         raise CannotCorrect("The event would still hold text or numbers that cannot be sent; use --file.") from None
 
 
-def refusal(system: Inbound, body: bytes) -> str | None:
+def refusal(system: Translator, body: bytes) -> str | None:
     """Return why the connector would not take a payload, None where it does; names the field and not its value."""
     try:
         found = system.translate(body)

@@ -27,6 +27,7 @@ from mappings.fields import Subject, canonical
 from mappings.inclusion import take
 from mappings.rules import RuleSet
 from tasks.contrast import Contrast
+from tasks.workforce import Workforce, workforce
 
 
 @dataclass(slots=True)
@@ -58,11 +59,12 @@ class Effect:
 
 
 class Slice(NamedTuple):
-    """What is known of some people: themselves, their names in the LMSs, and where they stand."""
+    """What is known of some people: themselves, their names in the LMSs, where they stand, and where they work."""
 
     people: Sequence[Person]
     names: Mapping[int, list[tuple[str, str, str]]]
     standings: Mapping[int, list[Standing]]
+    staff: Workforce
 
 
 def effects(db: Connection, config: Config, ring: KeyRing, old: RuleSet, new: RuleSet) -> Iterator[Effect]:
@@ -95,15 +97,20 @@ def uncollected() -> Iterator[None]:
 
 
 def subject(
-    person: Person, links: Sequence[tuple[str, str, str]], standings: Sequence[Standing], identity: Identity
+    person: Person,
+    links: Sequence[tuple[str, str, str]],
+    standings: Sequence[Standing],
+    identity: Identity,
+    staff: Workforce,
 ) -> Subject | None:
     """Return a person as a projection sees them, None where an identity rule leaves them out."""
     names = [(source, external_id) for source, external_id, _ in links]
     profile = person.profile
     if not identity:
-        return Subject(names, standings, person.attention, profile.email, profile.full_name, profile.employee_id)
-    taken = take(identity, names, standings, profile, person.attention)
-    return taken.subject if taken.excluded is None else None
+        of_them = Subject(names, standings, person.attention, profile.email, profile.full_name, profile.employee_id)
+        return staff.shown(person.id, of_them)
+    taken = take(identity, names, standings, profile, person.attention, staff.employers(person.id))
+    return staff.shown(person.id, taken.subject, taken.sources) if taken.excluded is None else None
 
 
 def _effect(
@@ -125,9 +132,9 @@ def _effect(
 def _projected(slices: Iterator[Slice], found: Effect, contrast: Contrast, now: datetime, identity: Identity) -> Effect:
     """Project everybody by what differs; whom a rule leaves out is not written, whatever differs."""
     fill_was, fill_becomes, taken_over = contrast.was.fill, contrast.becomes.fill, contrast.taken_over
-    for known, names, standings in slices:
+    for known, names, standings, staff in slices:
         for person in known:
-            seen = subject(person, names.get(person.id, ()), standings.get(person.id, ()), identity)
+            seen = subject(person, names.get(person.id, ()), standings.get(person.id, ()), identity, staff)
             if seen is None:
                 continue
             values = canonical(seen, now)
@@ -149,11 +156,11 @@ def _read(db: Connection, slices: Iterator[list[int]], ring: KeyRing, *, needs_f
     """Read slice by slice, one ahead: while one is projected, the database works on the next."""
 
     def read(ids: Sequence[int]) -> Slice:
-        loaded = people.load(db, ids, ring)
+        loaded, staff = people.load(db, ids, ring), workforce(db, ids, ring)
         known = [person for person in loaded.values() if not person.is_gone and not person.is_unreadable]
         if not needs_facts:
-            return Slice(known, {}, {})
-        return Slice(known, people.linked(db, ids, [LEARNER]), events.standings(db, ids))
+            return Slice(known, {}, {}, staff)
+        return Slice(known, people.linked(db, ids, [LEARNER]), events.standings(db, ids), staff)
 
     found = map(read, slices)
     with ThreadPoolExecutor(1) as reader:

@@ -1,16 +1,27 @@
 """The thin tasks between the rings: each opens what it needs and calls one function."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 from celery import shared_task
 
 from integration.delivery.lookup import LOOK_UP
 from integration.enrichment import LOOK_UP_LEARNERS
 from integration.errors import Reason
+from integration.hr.collector import COLLECT_FILES
+from integration.model.accounts import WRITE_ACCOUNT
 from integration.model.activities import WRITE_ACTIVITY
 from integration.model.contacts import WRITE_CONTACT
+from integration.model.deals import READ_DEAL
 from integration.model.enrollments import WRITE_ENROLLMENT
 from integration.model.events import Kind
+from integration.model.reconciliation import RECONCILE_CONTACTS
+from integration.model.results import POLL_RESULTS
 from integration.model.roles import READ_ROLE
 from integration.pipeline import Recorded
+from integration.storage import outlook, rings
+from integration.storage.base import single
+from tasks import aside
 from tasks.assembly import this_process
 from tasks.ringing import ring_connections, ring_failed, ring_inbox, ring_looks
 
@@ -56,6 +67,12 @@ def drain(connection: str, operation: str) -> None:
     if operation in (LOOK_UP, LOOK_UP_LEARNERS):
         look_up(connection)
         return
+    if operation in TURNS:
+        turn(connection, operation)
+        return
+    if operation == COLLECT_FILES:
+        collect(connection)
+        return
     process, place = this_process(), (connection, operation)
     drained = process.flushers.get(place) or process.drains.get(place)
     if drained is None:
@@ -83,9 +100,56 @@ def look_up(connection: str) -> None:
         drain(connection, WRITE_CONTACT)
 
 
+def turn(connection: str, operation: str) -> None:
+    """Do a turn of work that can wait, beside this process, where the connection may be called."""
+    process = this_process()
+    with single(process.engine) as db:
+        rings.heard(db, connection, operation)
+        may_call = outlook.look(db, connection, operation).may_call
+    is_known = connection in (process.sweeps if operation == RECONCILE_CONTACTS else process.pollers)
+    if may_call and is_known and aside.work(connection, operation):
+        ring_connections([connection], operation, at_once=True)
+
+
+def reconcile(connection: str) -> bool:
+    """Work on the open chunks of a run, in this thread, and ring for what was found; return whether there is more."""
+    sweep = this_process().sweeps.get(connection)
+    if sweep is None:
+        return False
+    ring = partial(ring_connections, [connection], RECONCILE_CONTACTS, at_once=True)
+    swept = sweep.run(ring)
+    ring_inbox([(row_id, Kind.ROLE_CHANGE) for row_id in swept.told])
+    if swept.is_due:
+        ring_connections([connection])
+    return swept.is_more
+
+
+def poll(connection: str) -> bool:
+    """Work on an open poll of an LMS, in this thread, and ring for what was news; return whether there is more."""
+    poller = this_process().pollers.get(connection)
+    if poller is None:
+        return False
+    polled = poller.run()
+    ring_inbox(polled.told)
+    return polled.is_more
+
+
+TURNS: Mapping[str, Callable[[str], bool]] = {RECONCILE_CONTACTS: reconcile, POLL_RESULTS: poll}
+"""Operations that can wait: each turn of them is done in a process of its own."""
+
+
+def collect(connection: str) -> None:
+    """Look at a folder of HR, in this thread; what it tells is rung for by the sweeper."""
+    collector = this_process().collectors.get(connection)
+    if collector is not None:
+        collector.run()
+
+
 FAILED = {
     WRITE_CONTACT: "delivery.failed",
     READ_ROLE: "delivery.failed",
+    READ_DEAL: "delivery.failed",
+    WRITE_ACCOUNT: "delivery.failed",
     WRITE_ACTIVITY: "delivery.activity_failed",
     WRITE_ENROLLMENT: "delivery.enrollment_failed",
 }

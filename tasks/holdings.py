@@ -107,7 +107,9 @@ class Holdings:
             flows=sorted({flow for route in routes for flow in route.flows}),
             fields=_fields(target, row, self._there(row), gone) if target and row else [],
             refusals=refusals,
-            left_alone=target.held if target and row else {},
+            left_alone={f: until for f, until in target.held.items() if f not in target.undone}
+            if target and row
+            else {},
         )
 
     def _stores(self) -> list[str]:
@@ -163,6 +165,8 @@ def _fields(target: Target, row: SyncRow, there: Mapping[str, str] | None, gone:
 
 
 def _note(name: str, target: Target, seen: Mapping[str, str], due: Mapping[str, str]) -> str | None:
+    if name in target.undone:
+        return f"what was written there was undone, so it is left alone until {moment(target.held[name])}"
     if name in target.held:
         return f"somebody puts it back each time, so it is left alone until {moment(target.held[name])}"
     return f"stays as it is: {target.rules[name]}" if _stays(name, target, seen, due) else None

@@ -20,6 +20,7 @@ from mappings.identity import IdentityChange, differences
 from mappings.inclusion import take
 from mappings.rules import RuleSet
 from tasks.saying import count, say
+from tasks.workforce import workforce
 
 _HELD = """
 SELECT subject_id, remote_id IS NOT NULL AS is_there, status, reason FROM sync_state
@@ -102,12 +103,13 @@ def _count(
     rules: tuple[Identity, Identity],
     found: IdentityEffect,
 ) -> None:
-    names, standings = people.linked(db, ids, [LEARNER]), events.standings(db, ids)
+    names, standings, staff = people.linked(db, ids, [LEARNER]), events.standings(db, ids), workforce(db, ids, ring)
     for person in people.load(db, ids, ring).values():
         if person.is_gone or person.is_unreadable:
             continue
         links = [(source, external_id) for source, external_id, _ in names.get(person.id, [])]
-        was, becomes = (take(one, links, standings.get(person.id, []), person.profile) for one in rules)
+        told, employers = standings.get(person.id, []), staff.employers(person.id)
+        was, becomes = (take(one, links, told, person.profile, employers=employers) for one in rules)
         if was.excluded is None and becomes.excluded is not None:
             found.left_out += 1
             found.with_contact += person.id in there

@@ -9,17 +9,19 @@ from sqlalchemy import Connection
 
 from integration.config import Config
 from integration.delivery.belief import Belief
+from integration.model.deals import Stay
 from integration.model.enrollments import WRITE_ENROLLMENT
 from integration.model.roles import READ_ROLE
 from integration.observability.reasons import about, words
 from integration.observability.whynot import LATE, WhyNot, moment
 from integration.security.seal import KeyRing
-from integration.storage import assignments, breakers, connections, enrollments, story
+from integration.storage import assignments, breakers, connections, deals, enrollments, story
 from integration.storage.assignments import Told
 from integration.storage.events import Standing as Word
 from integration.storage.story import SyncRow
 from mappings import overrides
 from mappings.overrides import Decision
+from mappings.pathways import PathwayRules
 from mappings.progress import Assignment
 from mappings.rules import RuleSet
 from tasks.holdings import Veil
@@ -121,11 +123,12 @@ class Learner:
         shown = {one.pathway.name: one for one in in_rules.get(person_id, ([], set()))[0]}
         by_id = {f"override:{one.id}": one for one in decisions}
         courses = self._courses(person_id)
+        because = Causes(self.rules.pathways, deals.of(self.db, [person_id]), by_id, person_id, self.now)
         roles = [self._role(row) for row in story.sync_rows(self.db, person_id) if row.operation == READ_ROLE]
         return Learning(
-            pathways=[_on(one, shown.get(one.pathway), by_id, counting) for one in told if one.status == "live"],
+            pathways=[_on(one, shown.get(one.pathway), because, counting) for one in told if one.status == "live"],
             left=[
-                Left(one.pathway, one.assigned_at, one.ended_at, _because(one, by_id))
+                Left(one.pathway, one.assigned_at, one.ended_at, because.of(one))
                 for one in told
                 if one.status == "ended"
             ],
@@ -216,9 +219,7 @@ class Learner:
         return WhyNot(f"{name} rests ({operation}). {known.happened}", about(known.next, name)) if known else None
 
 
-def _on(
-    one: Told, shown: Assignment | None, decisions: Mapping[str, Decision], counting: Sequence[Decision]
-) -> OnPathway:
+def _on(one: Told, shown: Assignment | None, because: "Causes", counting: Sequence[Decision]) -> OnPathway:
     progress = shown.progress if shown else None
     due = max((o for o in counting if o.kind == "deadline" and o.pathway == one.pathway), default=None)
     return OnPathway(
@@ -226,7 +227,7 @@ def _on(
         title=shown.pathway.title if shown else None,
         since=one.assigned_at,
         due_at=one.due_at,
-        because=_because(one, decisions),
+        because=because.of(one),
         due_because=_decided(due) if due else None,
         stage=progress.stage if progress else None,
         buckets=dict(progress.buckets) if progress else None,
@@ -234,15 +235,28 @@ def _on(
     )
 
 
-def _because(one: Told, decisions: Mapping[str, Decision]) -> str:
-    """Return what caused an assignment, in words."""
-    if (decision := decisions.get(one.cause)) is not None:
-        return _decided(decision)
-    kind, _, name = one.cause.partition(":")
-    if kind != "rule":
-        return f"{kind} {name}"
-    contact = f", by the contact in {one.connection}" if one.connection else ""
-    return f"rule {name} of rule set {one.rule_set}{contact}"
+@dataclass(frozen=True, slots=True)
+class Causes:
+    """What causes the assignments of one person: rules, the stays of their deals by CRM, and overrides by cause."""
+
+    rules: PathwayRules
+    stays: Mapping[tuple[str, int], Sequence[Stay]]
+    decisions: Mapping[str, Decision]
+    person_id: int
+    now: datetime
+
+    def of(self, one: Told) -> str:
+        """Return what caused an assignment, in words; the deal only as long as the rule asks for it."""
+        if (decision := self.decisions.get(one.cause)) is not None:
+            return _decided(decision)
+        kind, _, name = one.cause.partition(":")
+        if kind != "rule":
+            return f"{kind} {name}"
+        contact = f", by the contact in {one.connection}" if one.connection else ""
+        rule = next((rule for rule in self.rules.roles if rule.name == name), None)
+        by = rule.reached(self.stays.get((one.connection, self.person_id), ()), self.now) if rule else None
+        deal = f", because deal {by.deal} reached {by.stage} at {moment(by.since)}" if by else ""
+        return f"rule {name} of rule set {one.rule_set}{contact}{deal}"
 
 
 def _decided(decision: Decision) -> str:

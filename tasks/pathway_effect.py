@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from integration.model.enrollments import CourseRef
 from integration.model.roles import READ_ROLE
-from integration.storage import crowd, people, roles
+from integration.storage import crowd, deals, people, roles
 from integration.storage.shares import Share, divide
 from mappings import overrides
 from mappings.rules import RuleSet
@@ -187,7 +187,7 @@ class _Crowd:
         home = {one.person_id: one.connection for one in known}  # the last by name counts, as they come in this order
         loaded = people.load(db, [who for who in ids if home.get(who) == self.connection], self.curriculum.ring)
         here = [person.id for person in loaded.values() if not person.is_gone]
-        contacts = self.curriculum.contacts(known)
+        contacts = self.curriculum.contacts(known, deals.of(db, ids))
         read = {
             (contact.connection, who)
             for who, of_them in contacts.items()

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from integration.security.seal import KeyRing
 from integration.storage import audit, inbox, received
 from integration.storage.received import Event
+from integration.told import MARK
 from tasks.actor import actor
 from tasks.saying import plain, say
 
@@ -60,9 +61,9 @@ def say_all(opened: Payload) -> None:
 
 
 def parsed(body: bytes) -> object:
-    """Return a payload as JSON where it is some, else as text."""
+    """Return a payload as JSON where it is some, ours or a sender's, else as text."""
     try:
-        return orjson.loads(body)
+        return orjson.loads(body.removeprefix(MARK))
     except orjson.JSONDecodeError:
         return body.decode("utf-8", "backslashreplace")
 

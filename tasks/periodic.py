@@ -9,24 +9,33 @@ from sqlalchemy import Connection
 
 from integration.enqueue import IDS
 from integration.errors import Reason
+from integration.hr.collector import COLLECT_FILES
 from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.model.events import Kind
+from integration.model.reconciliation import RECONCILE_CONTACTS
+from integration.model.results import POLL_RESULTS
 from integration.storage import (
     audit,
     connections,
     deliveries,
     enrollments,
+    hr_looks,
     inbox,
     outlook,
     people,
+    polls,
     quarantine,
+    reconciliations,
     replays,
     sync_state,
 )
 from integration.storage.sync_state import BACKFILL, Want
 from mappings import store
+from tasks import asking, collecting, forsaken
 from tasks.app import SYNC, app
 from tasks.assembly import this_process
+from tasks.listening import look
+from tasks.nights import begin_due
 from tasks.ringing import ring_connections, ring_failed, ring_inbox, ring_looks
 from tasks.schedule import TICK_SECONDS, tick
 
@@ -40,12 +49,15 @@ HIGH_WATER = 500
 """Most messages waiting in a queue; beyond that the backlog stays in Postgres (rule 21)."""
 ROWS = 2_000
 """Most rows one sweep rings for; the next one follows SWEEP_SECONDS later."""
+LISTEN_SECONDS = 300.0
+"""How often silences are judged; they are judged by whole hours."""
 
 app.conf.beat_schedule = {
     # `expires`: after a broker outage one tick is enough, not one for every tick missed.
     "sweep": {"task": "periodic.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": SWEEP_SECONDS * 5}},
     "chain": {"task": "periodic.chain", "schedule": 5.0, "options": {"expires": 25.0}},
     "schedule": {"task": "periodic.schedule", "schedule": TICK_SECONDS, "options": {"expires": TICK_SECONDS * 2}},
+    "listen": {"task": "periodic.listen", "schedule": LISTEN_SECONDS, "options": {"expires": LISTEN_SECONDS}},
 }
 
 
@@ -79,10 +91,16 @@ def sweep() -> None:
         unseen = inbox.enriching(db)
         looks = {key: outlook.look(db, *key) for key in assembly.flushers}
         looks |= {key: outlook.look(db, *key, queue=drain.queue) for key, drain in assembly.drains.items()}
+        open_runs = {run.connection for run in reconciliations.running(db) if run.is_open}
+        open_polls = set(polls.waiting(db))
+        folders = set(hr_looks.waiting(db))
     due = [key for key, look in looks.items() if look.may_call and look.lane is not None]
     for connection, operation in due:
         ring_connections([connection], operation)
     ring_looks(unseen)
+    ring_connections(open_runs & assembly.sweeps.keys(), RECONCILE_CONTACTS)
+    ring_connections(open_polls & assembly.pollers.keys(), POLL_RESULTS)
+    ring_connections(folders & assembly.collectors.keys(), COLLECT_FILES)
 
 
 @shared_task(name="periodic.chain")
@@ -97,6 +115,18 @@ def schedule() -> None:
     """Start what is due by the clock, and work on it for a while."""
     assembly = this_process()
     tick(assembly.engine, assembly.config)
+    with assembly.engine.begin() as db:
+        begin_due(db, assembly.config, assembly.sweeps)
+        asking.begin_due(db, assembly.config, assembly.pollers)
+        collecting.begin_due(db, assembly.config, assembly.collectors)
+        forsaken.give_up(db, compared=assembly.sweeps, asked=assembly.pollers)
+
+
+@shared_task(name="periodic.listen")
+def listen() -> None:
+    """Notice the streams of webhooks that have gone quiet."""
+    assembly = this_process()
+    look(assembly.engine, assembly.config, assembly.inbound)
 
 
 def _wake(db: Connection, ids: list[int]) -> None:

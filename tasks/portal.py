@@ -7,11 +7,10 @@ from functools import partial
 from integration.connectors import registry
 from integration.errors import ConfigError
 from integration.model.contacts import CONTACT
-from integration.model.identity import contacts
 from integration.storage import quarantine
 from mappings.rules import RuleSet, Scope
 from tasks.assembly import Assembly
-from tasks.checks.wanted import filling, wanted
+from tasks.checks.wanted import filling, of_connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +26,14 @@ class Judgement:
 
 
 def judgements(process: Assembly, rules: RuleSet) -> Iterator[Judgement]:
-    """Ask every system that can be asked, one read each, changing nothing; yields those with something to say."""
+    """Ask every system that can be asked, one read for each kind of record, changing nothing; yields what they say."""
     for name, config in process.config.connections.items():
         system = registry.system_of(config)
         if system.installer is None:
             continue
         with process.engine.begin() as db:
             left_out = quarantine.known(db, name, CONTACT)[CONTACT]
-        look_up = contacts(rules.identity, name).look_up
-        named = wanted(rules.field_rules(name, system.name, CONTACT), left_out.held | left_out.retried, look_up)
+        named = of_connection(rules, name, system.name, left_out.held | left_out.retried)
         try:
             installer = registry.installer(config, process.grants)
         except ConfigError as error:
@@ -44,15 +42,17 @@ def judgements(process: Assembly, rules: RuleSet) -> Iterator[Judgement]:
         if installer is not None:
             plan = installer.plan(named.wanted)
             at = partial(_place, rules, name, system.name)
-            missing = [f"{at(step.wanted.name)}{step.what}" for step in plan.steps if step.wanted]
-            faults = [f"{at(one.about)}{one.what.rstrip('.')}: {one.advice}" for one in plan.findings if not one.ok]
+            missing = [f"{at(step.wanted.of, step.wanted.name)}{step.what}" for step in plan.steps if step.wanted]
+            faults = [
+                f"{at(one.of, one.about)}{one.what.rstrip('.')}: {one.advice}" for one in plan.findings if not one.ok
+            ]
             if missing or faults:
                 yield Judgement(name, missing, faults)
 
 
-def _place(rules: RuleSet, connection: str, system: str, name: str) -> str:
+def _place(rules: RuleSet, connection: str, system: str, of: str, name: str) -> str:
     """Return `file:line: ` of the rule that fills a property; nothing where it stands in no file."""
-    rule = filling(rules.field_rules(connection, system, CONTACT), name)
+    rule = filling(rules.field_rules(connection, system, of), name)
     scopes = (Scope(connection=connection), Scope(system=system))
-    found = (rules.where.get((scope, CONTACT, rule.name)) for scope in scopes) if rule else ()
+    found = (rules.where.get((scope, of, rule.name)) for scope in scopes) if rule else ()
     return next((f"{place}: " for place in found if place), "")

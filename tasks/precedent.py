@@ -13,9 +13,10 @@ from sqlalchemy import Connection
 from integration import decisions, identity
 from integration.decisions import CannotDecide, Question
 from integration.errors import Reason
-from integration.identity import IN_DOUBT, Sighting
+from integration.identity import IN_DOUBT
 from integration.model.identity import IdentityPolicy, learners
 from integration.security import redact
+from integration.sighting import Sighting
 from integration.storage import audit, parked, replays
 from integration.storage.parked import ParkedRow
 from integration.storage.replays import SLICE, By, PutBack
@@ -60,7 +61,7 @@ def propose(db: Connection, process: Assembly, question: Question, always: Alway
     if always == "same_email":
         after = _same_email(question, before, person)
     else:
-        (sighting, *_) = decisions.sightings(row, process.inbound, process.ring)
+        (sighting, *_) = decisions.sightings(row, process.listeners, process.ring)
         after = _without(before, sighting, always)
     if after == before:
         raise CannotDecide(f"The rules of {row.connection} say so already; let it go on with --release.")
@@ -143,7 +144,7 @@ def _freed(db: Connection, process: Assembly, connection: str, new: RuleSet, alw
         after = rows[-1].id
         for row in rows:
             try:
-                seen = decisions.sightings(row, process.inbound, process.ring)
+                seen = decisions.sightings(row, process.listeners, process.ring)
             except CannotDecide:
                 continue
             if always == "same_email" or any(identity.excluded(one, new.identity, _reason(row)) for one in seen):

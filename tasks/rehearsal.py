@@ -28,6 +28,7 @@ from mappings.fields import Canonical, Template, canonical
 from mappings.rules import RuleSet
 from tasks.contrast import Contrast
 from tasks.effect import contrasts, subject, uncollected
+from tasks.workforce import Workforce, workforce
 
 EXAMPLES = 5
 """How many people are named for each property."""
@@ -194,7 +195,7 @@ def _stories(
     since, until = span
     stirred = {one.person_id: one for one in events.stirred(db, ids, since, until)}
     history = events.history(db, stirred, since)
-    links = people.linked_since(db, stirred, LEARNER)
+    links, staff = people.linked_since(db, stirred, LEARNER), workforce(db, stirred, ring)
     for person in people.load(db, stirred, ring).values():
         if person.is_gone or person.is_unreadable:
             continue
@@ -202,7 +203,7 @@ def _stories(
         is_new = stirred[person.id].is_new and not (told and told[0][0] == since)
         expired = {one.expires_at for _, one in told if one.expires_at and since < one.expires_at <= until}
         when = expired | {at for at, _ in told} | ({first_at} if first_at else set()) | (set() if is_new else {since})
-        yield person, _moments(person, told, links.get(person.id, ()), sorted(when), identity), is_new
+        yield person, _moments(person, told, links.get(person.id, ()), sorted(when), identity, staff), is_new
 
 
 def _moments(
@@ -211,8 +212,12 @@ def _moments(
     links: Sequence[Link],
     when: Iterable[datetime],
     identity: Identity,
+    staff: Workforce,
 ) -> Iterator[Moment]:
-    """Yield what was known of a person at each of these moments; a standing holds until the next of its subject."""
+    """Yield what was known of a person at each of these moments; a standing holds until the next of its subject.
+
+    Of their work only what is known now is there to be seen.
+    """
     standings: dict[tuple[str, str, str], Standing] = {}
     place = 0
     for at in when:
@@ -221,6 +226,6 @@ def _moments(
             standings[one.connection, one.subject_type, one.subject] = one
             place += 1
         names = [(source, name, LEARNER) for source, name, known_at in links if known_at <= at]
-        seen = subject(person, names, [*standings.values()], identity)
+        seen = subject(person, names, [*standings.values()], identity, staff)
         if seen is not None:  # a rule leaves them out
             yield at, canonical(seen, at)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from datetime import time as wall_time
-from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -18,6 +17,7 @@ from integration.config import Config
 from integration.storage import purge, runs
 from integration.storage.base import AWAY
 from integration.storage.runs import Held, RunTaken
+from tasks.recurring import Recurring
 
 log = structlog.get_logger(__name__)
 
@@ -28,27 +28,6 @@ TURN_SECONDS = 15.0
 
 Step = Callable[[Connection, Config], dict[str, int]]
 """Do one slice of a job within the transaction given; return what was done by name, or nothing when all is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Daily:
-    """Every day at a local time.
-
-    In the night in which that time comes twice the first one counts; in the one that leaves it out, the same moment by
-    the clock of before the change.
-    """
-
-    at: wall_time
-    zone: str = "UTC"
-
-    def latest(self, now: datetime) -> datetime:
-        """Return the last scheduled time up to `now`, in UTC."""
-        zone = ZoneInfo(self.zone)
-        today = now.astimezone(zone).date()
-        # Compared in UTC: two times of one zone are compared by their digits, which lie in the nights of change.
-        days = (today + timedelta(days=days) for days in (1, 0, -1))
-        times = (datetime.combine(day, self.at, zone).astimezone(UTC) for day in days)
-        return next(one for one in times if one <= now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +46,7 @@ class Every:
 class Job:
     """What to run and when."""
 
-    schedule: Daily | Every
+    schedule: Recurring | Every
     step: Step
     purpose: str
 
@@ -83,7 +62,9 @@ def _purge(db: Connection, config: Config) -> dict[str, int]:
 
 
 JOBS: Mapping[str, Job] = {
-    "purge": Job(Daily(wall_time(1, 30)), _purge, "remove payloads and history that are older than `retention` says"),
+    "purge": Job(
+        Recurring("day", wall_time(1, 30)), _purge, "remove payloads and history that are older than `retention` says"
+    ),
 }
 
 

@@ -7,7 +7,6 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
-from integration import identity
 from integration.config import Config
 from integration.errors import ConfigError, Reason
 from integration.model.contacts import CONTACT
@@ -16,7 +15,9 @@ from integration.observability.reasons import WORDS
 from integration.observability.whynot import WhyNot
 from integration.security import redact
 from integration.security.seal import IndexKeys, KeyRing
-from integration.storage import events, people, received, story
+from integration.sighting import link_key
+from integration.storage import events, imports, people, received, story
+from integration.storage.imports import OfPerson
 from integration.storage.received import Count, Event
 from integration.storage.story import PersonRow
 from mappings import store
@@ -25,6 +26,8 @@ from tasks import timeline
 from tasks.holdings import Held, Holdings, Veil
 from tasks.learning import Learner, Learning
 from tasks.timeline import Timeline
+from tasks.work import Worked, worked
+from tasks.workforce import workforce
 
 WAITING = 20
 
@@ -66,9 +69,11 @@ class Story:
     who: Who
     received: list[Event]
     counts: list[Count]
+    imported: list[OfPerson]
     waiting: list[Event]
     dead_nearby: int
     decided: list[Decided]
+    work: list[Worked]
     rule_set: int
     written: list[Held]
     timeline: Timeline
@@ -95,6 +100,7 @@ class Teller:
         waiting = received.waiting_behind(self.db, self.park_keys(learners, person.profile.email), limit=WAITING)
         standings = events.standings(self.db, [row.id]).get(row.id, [])
         sources = {name for name, _ in learners} | {e.connection for e in known} | {s.connection for s in standings}
+        sources |= workforce(self.db, [row.id], self.ring).employers(row.id)
         profile, rules = person.profile, self._rules()
         return Story(
             who=Who(
@@ -113,6 +119,7 @@ class Teller:
             ),
             received=[veiled(event, veil) for event in known],
             counts=received.counts_of_person(self.db, row.id),
+            imported=imports.of_person(self.db, row.id),
             waiting=[veiled(event, veil) for event in waiting],
             dead_nearby=received.dead_from(self.db, sources),
             decided=[
@@ -129,6 +136,7 @@ class Teller:
                 )
                 for s in standings
             ],
+            work=worked(self.db, self.ring, row.id, reveal=reveal),
             rule_set=rules.id,
             written=_held(row, Holdings(self.db, self.config, self.ring).of(row.id, sources, veil)),
             timeline=timeline.of_person(self.db, self.config, row.id, veil, limit=limit),
@@ -138,7 +146,7 @@ class Teller:
 
     def park_keys(self, learners: Sequence[tuple[str, str]], email: str | None) -> list[bytes]:
         """Return what events of this learner or e-mail would be parked behind."""
-        behind = [identity.link_key(link) for link in learners]
+        behind = [link_key(link) for link in learners]
         return [*behind, *self.keys.candidates("park", email)] if email else behind
 
     def _rules(self) -> RuleSet:

@@ -4,18 +4,17 @@ Every role is a direct child in a session of its own. One that dies is started a
 server; if the supervisor itself is killed, its watchdog ends everything it started.
 """
 
-import contextlib
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import ParamSpec, Protocol, TextIO
 
 from tasks.child import FIRST_DELAY, LONGEST_DELAY, Child, Probe, Role, how_it_ended
 from tasks.console import Console
+from tasks.signals import SAME_PRESS, listening
 from tasks.watchdog import Watchdog
 
 __all__ = ["ManagedServer", "Probe", "Role", "Supervisor"]
@@ -23,7 +22,6 @@ __all__ = ["ManagedServer", "Probe", "Role", "Supervisor"]
 ME = "coursewire"
 TICK = 0.1  # seconds between two looks at the children
 SERVER_PATIENCE = 30.0  # seconds for a server to stop politely
-SAME_PRESS = 0.5  # seconds: launchers pass on the Ctrl-C that the terminal has sent to us already
 
 
 P = ParamSpec("P")
@@ -82,7 +80,7 @@ class Supervisor:
 
         Only for the main thread (ValueError elsewhere), because only it hears signals.
         """
-        with self._signals():
+        with listening(self._hear):
             self._live()
         return 0
 
@@ -229,18 +227,6 @@ class Supervisor:
 
     def _say(self, text: str) -> None:
         self._console.say(ME, text)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        # A signal that is ignored, as by nohup, stays ignored.
-        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        heard = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self._hear) for number in heard}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
         # Plain assignments only: a lock taken here could be held by the very code that was interrupted.

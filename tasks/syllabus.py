@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from integration.config import Config
 from mappings import store
-from mappings.pathways import ContactSeen, deserved
+from mappings.pathways import ContactSeen, Leavers, deserved
 from mappings.progress import courses_of, taught_today
 from tasks.pathways import Curriculum
 from tasks.verdict import lives
@@ -27,7 +27,10 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A pathway that a role deserves, and why: `cause` is the rule, `connection` the CRM whose contact is meant."""
+    """A pathway that a role deserves, and why: `cause` is the rule, `connection` the CRM whose contact is meant.
+
+    `leavers`: whether somebody who has left the company still deserves it.
+    """
 
     pathway: str
     title: str
@@ -35,6 +38,7 @@ class Taken:
     connection: str
     priority: int
     onboarding_days: int | None
+    leavers: Leavers
     courses: list[Course]
 
 
@@ -65,6 +69,7 @@ def syllabus(
     ] or [ContactSeen("", role, properties)]
     zone = _zone(curriculum.config, contacts[0].connection)
     found = deserved(contacts, rules.pathways, (), rules.read_at, zone)
+    kept = deserved(contacts, rules.pathways, (), rules.read_at, zone, has_left=True)
     taken = []
     for one in sorted(found.values(), key=lambda one: (-one.priority, one.pathway)):
         pathway = rules.pathways.pathways[one.pathway]
@@ -75,7 +80,16 @@ def syllabus(
             if (today := taught_today(part.course, catalogue))
         ]
         taken.append(
-            Taken(one.pathway, pathway.title, one.cause, one.connection, one.priority, one.onboarding_days, courses)
+            Taken(
+                one.pathway,
+                pathway.title,
+                one.cause,
+                one.connection,
+                one.priority,
+                one.onboarding_days,
+                "keep" if one.pathway in kept else "withdraw",
+                courses,
+            )
         )
     return Syllabus(rules.id, role, taken)
 

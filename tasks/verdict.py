@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 
 from integration.model.enrollments import CourseRef, EnrollmentState
 from integration.model.events import EventType
-from integration.storage import assignments, courses, enrollments, events
+from integration.storage import assignments, courses, employments, enrollments, events
 from integration.storage.assignments import Assigned
 from integration.storage.enrollments import Wanted
 from integration.storage.events import Standing
-from mappings.pathways import ContactSeen, Deserved, Override, PathwayRules, deserved, due_at
+from mappings.pathways import ContactSeen, Deserved, Override, PathwayRules, deserved, due_at, next_change
 from mappings.progress import Catalogue, CourseLife, courses_of
 
 Courses = Mapping[str, Sequence[CourseRef]]
@@ -43,12 +43,13 @@ class Verdict(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What is stored of some people: live assignments, completed and begun courses, and every enrolment wanted."""
+    """What is stored of some people: live assignments, completed and begun courses, every enrolment wanted, leavers."""
 
     live: Mapping[int, Mapping[str, Assigned]]
     completed: Mapping[int, Mapping[CourseRef, datetime]]
     begun: Mapping[int, Collection[CourseRef]]
     enrolled: Mapping[int, Mapping[CourseRef, enrollments.Standing]]
+    left: Collection[int] = ()
 
     @classmethod
     def read(cls, db: Connection, ids: Sequence[int]) -> "Stored":
@@ -61,6 +62,7 @@ class Stored(NamedTuple):
                 who: {CourseRef(one.connection, one.course_id): one for one in of_them}
                 for who, of_them in enrollments.of(db, ids).items()
             },
+            employments.left(db, ids),
         )
 
 
@@ -84,7 +86,7 @@ class Judge:
         live, done = stored.live.get(who, {}), stored.completed.get(who, {})
         becomes = {
             name: _assigned(who, one, live[name].assigned_at if name in live else self.now, self.zone)
-            for name, one in deserved(contacts, self.rules, overrides, self.now, self.zone).items()
+            for name, one in self.deserves(contacts, overrides, has_left=who in stored.left).items()
         }
         ended = [one for name, one in live.items() if name not in becomes]
         due = asked(becomes.values(), self.courses)
@@ -98,6 +100,16 @@ class Judge:
                 leave = self._leave(ended, course, has_begun=course in stored.begun.get(who, ()))
                 wanted += [Wanted(who, course.connection, course.id, leave)] if leave else []
         return Verdict([one for name, one in becomes.items() if live.get(name) != one], ended, due, wanted)
+
+    def deserves(
+        self, contacts: Sequence[ContactSeen], overrides: Sequence[Override], *, has_left: bool
+    ) -> dict[str, Deserved]:
+        """Return the pathways of a person with these contacts and overrides, by name."""
+        return deserved(contacts, self.rules, overrides, self.now, self.zone, has_left=has_left)
+
+    def turn(self, contacts: Sequence[ContactSeen], overrides: Sequence[Override]) -> datetime | None:
+        """Return when the clock alone may change the verdict; None = never."""
+        return next_change(self.rules, overrides, self.now, self.zone, contacts)
 
     def _leave(self, ended: Iterable[Assigned], course: CourseRef, *, has_begun: bool) -> EnrollmentState | None:
         """Return what becomes of an enrolment that only ended assignments wanted; the gentlest way counts (rule 15)."""

@@ -11,15 +11,18 @@ from starlette.types import ASGIApp
 
 from integration.connectors import registry
 from integration.enqueue import Publisher
-from integration.observability import books
+from integration.observability import books, metrics
+from integration.scim.users import Users
 from integration.settings import Settings
 from integration.storage.base import snapshot
 from integration.webhook.app import Application, Endpoint, create_app
 from integration.webhook.intake import Intake
 from integration.webhook.pathways import PathwayQuestions
+from integration.webhook.presence import Presence
 from integration.webhook.protocol import BoundedProtocol
 from integration.webhook.receive import Door
-from tasks import memory
+from integration.webhook.scim import ScimDoor
+from tasks import memory, nights
 from tasks.app import app as celery_app
 from tasks.assembly import Assembly
 from tasks.publish import publish
@@ -38,6 +41,10 @@ def build(assembly: Assembly) -> Application:
         )
         for name, system in assembly.inbound.items()
     }
+    for name, connection in connections.items():
+        often = nights.interval(connection.reconcile)
+        if registry.system_of(connection).capabilities.holds_contacts and often is not None:
+            metrics.RECONCILE_INTERVAL.labels(name).set(often.total_seconds())
     publisher = Publisher(lambda name, arguments: publish(celery_app, name, arguments))
     intake = Intake(assembly.database_url, publisher.ring)
     return create_app(
@@ -48,8 +55,22 @@ def build(assembly: Assembly) -> Application:
             publisher,
             metrics=lambda: books.render(assembly.engine),
             pathways=questions(assembly),
-        )
+            presence=Presence(assembly.database_url),
+        ),
+        {name: door for name in connections if (door := _users_of(assembly, name, publisher))},
     )
+
+
+def _users_of(assembly: Assembly, name: str, publisher: Publisher) -> ScimDoor | None:
+    """Return what takes the users of a connection, None where its system pushes none. Raises ConfigError."""
+    connection = assembly.config.connections[name]
+    tokens = registry.tokens(connection)
+    if tokens is None:
+        return None
+    users = Users(
+        name, assembly.engine, assembly.ring, lambda: assembly.keys, publisher.ring, connection.options.inactive
+    )
+    return ScimDoor(name, tokens, users, connection.webhook.public_url if connection.webhook else None)
 
 
 def questions(assembly: Assembly) -> PathwayQuestions | None:

@@ -9,15 +9,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from integration.config import Config, ConnectionConfig, SecretRef
 from integration.connectors import registry
 from integration.errors import ConfigError, CoursewireError
-from integration.model.contacts import CONTACT
-from integration.model.identity import contacts
 from integration.ports import WhatIsWanted
 from integration.security.seal import KeyRing
 from mappings import store
 from tasks.assembly import Assembly, settings
-from tasks.checks import limits, routes, servers
+from tasks.checks import hr, limits, routes, servers
 from tasks.checks.answers import Level, Line, begin
-from tasks.checks.wanted import wanted
+from tasks.checks.wanted import of_connection
 from tasks.saying import count, wrong_settings
 
 
@@ -84,7 +82,23 @@ def _connection(process: Assembly, config: ConnectionConfig) -> list[Line]:
     for finding in doctor.check(_wanted(process, config)) if doctor else ():
         level: Level = "ok" if finding.ok else "failed"
         lines.append(Line(level, config.name, finding.what, finding.advice))
-    return lines
+    return [*lines, *hr.mapping(process.settings.config.parent, config), *_deals(process, config)]
+
+
+def _deals(process: Assembly, config: ConnectionConfig) -> list[Line]:
+    """Return whether deals can be read, where a published rule asks for them."""
+    try:
+        with process.engine.begin() as db:
+            watch = process.curriculum.watch(db, config.name)
+    except (ConfigError, CoursewireError, LookupError, SQLAlchemyError):
+        return []
+    if watch is None or watch.asks_for is None:
+        return []
+    source = registry.deals(config, grants=process.grants)
+    if source is None:
+        what = "role rules ask for deals, and none can be read from this system"
+        return [Line("failed", config.name, what, "Name another connection in these rules, or leave out `deal`.")]
+    return [Line("ok" if one.ok else "failed", config.name, one.what, one.advice) for one in source.check()]
 
 
 def _wanted(process: Assembly, config: ConnectionConfig) -> WhatIsWanted | None:
@@ -94,9 +108,7 @@ def _wanted(process: Assembly, config: ConnectionConfig) -> WhatIsWanted | None:
             published = store.active(db)
     except (ConfigError, CoursewireError, LookupError, SQLAlchemyError):
         return None
-    rules = published.field_rules(config.name, config.system, CONTACT)
-    look_up = contacts(published.identity, config.name).look_up
-    return lambda known: wanted(rules, known, look_up).wanted
+    return lambda known: of_connection(published, config.name, config.system, known).wanted
 
 
 def _secrets(config: ConnectionConfig) -> dict[str, str]:

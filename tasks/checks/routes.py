@@ -10,7 +10,8 @@ def gaps(config: Config) -> Iterator[tuple[str, str]]:
     """Yield what is missing, and what to do about it."""
     for name, connection in config.connections.items():
         able = registry.system_of(connection).capabilities
-        if able.receives_webhooks and not able.holds_contacts and not config.routes_from(name):
+        is_heard = able.takes_users or (able.receives_webhooks and not able.holds_contacts)
+        if is_heard and not config.routes_from(name):
             yield f"no route leads from {name}", "Add a route from it, or its events end as no_route."
     for route in config.routes:
         if "role_change" in route.flows:

@@ -4,21 +4,24 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 
 import redis
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from integration.config import ConnectionConfig
-from integration.errors import ConfigError, CoursewireError
-from integration.observability.reasons import words
+from integration.errors import ConfigError, CoursewireError, Reason
+from integration.observability.reasons import WORDS, words
 from integration.observability.whynot import moment
 from integration.security.seal import KeyRing
-from integration.storage import connections, index_keys, story
+from integration.storage import connections, index_keys, storm, story
 from integration.storage.base import engine_for
 from integration.storage.statement import execute
 from mappings import store
+from scripts.migrations import configuration
 from tasks.assembly import Assembly
-from tasks.checks import limits
+from tasks.checks import hr, limits, nights, streams
 from tasks.checks.answers import Line
+from tasks.saying import count
 
 BROKER_SECONDS = 3
 
@@ -40,6 +43,9 @@ def database(process: Assembly, ring: KeyRing | None, named: Mapping[str, Connec
             lines.append(schema)
             if schema.level == "ok":
                 lines += [_rules(db), *_index_keys(db, ring), *_states(db, named), *limits.today(db, named)]
+                lines += nights.lines(db, named)
+                lines += streams.heard(db, named)
+                lines += hr.lines(db, named)
     except (OperationalError, TimeoutError) as error:
         reason = _first_line(error)
         lines.append(Line("failed", about, f"PostgreSQL does not answer: {reason}", "See COURSEWIRE_DATABASE_URL."))
@@ -49,10 +55,6 @@ def database(process: Assembly, ring: KeyRing | None, named: Mapping[str, Connec
 
 
 def _schema(db: Connection) -> Line:
-    from alembic.script import ScriptDirectory  # noqa: PLC0415 - half a second that no other command need spend
-
-    from scripts.migrations import configuration  # noqa: PLC0415 - as `coursewire migrate` does
-
     scripts = ScriptDirectory.from_config(configuration())
     exists = execute(db, "SELECT to_regclass('alembic_version') IS NOT NULL").scalar_one()
     there = execute(db, "SELECT version_num FROM alembic_version").scalar() if exists else None
@@ -99,6 +101,12 @@ def _states(db: Connection, named: Iterable[str]) -> list[Line]:
         Line("warning", one.connection, f"the property {one.field} is left out until {moment(one.retry_at)}", _CREATE)
         for one in story.left_out(db)
         if one.connection in named
+    ]
+    asked = WORDS[Reason.STORM_GUARD]
+    lines += [
+        Line("warning", name, f"{count(who, 'person waits', 'people wait')} for a word on their new role", asked.next)
+        for name, who in storm.waiting(db).items()
+        if name in named
     ]
     for one in connections.overview(db):
         known = words(one.reason)

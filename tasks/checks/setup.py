@@ -8,8 +8,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from integration.connectors import registry
 from integration.errors import ConfigError
-from integration.model.contacts import WRITE_CONTACT
-from integration.model.identity import contacts
+from integration.model.accounts import ACCOUNT, WRITE_ACCOUNT
+from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.ports import Finding, Installer, Plan, Taken
 from integration.storage import audit, quarantine
 from integration.storage.quarantine import Hurried
@@ -17,11 +17,12 @@ from mappings import store
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.checks.answers import Line
-from tasks.checks.wanted import Named, wanted
+from tasks.checks.wanted import Named, of_connection
 from tasks.commands.ring import ring
 from tasks.saying import count
 
-OBJECT = "contact"
+OPERATIONS = {CONTACT: WRITE_CONTACT, ACCOUNT: WRITE_ACCOUNT}
+"""What is written -> who writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +80,19 @@ def carry_out(prepared: Sequence[Prepared]) -> Iterator[Line]:
 def _afterwards(process: Assembly, one: Prepared, taken: Sequence[Taken]) -> Iterator[Line]:
     """Try again at once what was left out and is there now, and note what was done."""
     there = one.plan.there | {
-        step.wanted.name for step, done in zip(one.plan.steps, taken, strict=False) if step.wanted and done.finding.ok
+        step.wanted for step, done in zip(one.plan.steps, taken, strict=False) if step.wanted and done.finding.ok
     }
     hurried = Hurried([], 0)
     with process.engine.begin() as db:
-        if there & quarantine.known(db, one.connection, OBJECT)[OBJECT].held:
+        left_out = quarantine.known(db, one.connection, *OPERATIONS)
+        if any(each.name in left_out[each.of].held for each in there):
             hurried = quarantine.hurry(db, one.connection)
     if one.plan.steps or hurried.fields:
         refused = sum(not done.finding.ok for done in taken)
         outcome = f"created {sum(done.created for done in taken)}" + (f", refused {refused}" if refused else "")
         _audit(process, one.connection, outcome)
     if hurried.fields:
-        ring(places=[(one.connection, WRITE_CONTACT)])
+        ring(places=[(one.connection, by) for of, by in OPERATIONS.items() if left_out[of].held])
         people = count(hurried.people, "person", "people")
         yield Line("ok", one.connection, f"tried again for {people}: {', '.join(hurried.fields)}")
 
@@ -103,9 +105,8 @@ def _named(process: Assembly) -> dict[str, Named]:
         rules = store.active(db)
         for name, system in systems.items():
             if system.installer:
-                refused = quarantine.known(db, name, OBJECT)[OBJECT]
-                filled, look_up = rules.field_rules(name, system.name, OBJECT), contacts(rules.identity, name).look_up
-                found[name] = wanted(filled, refused.held | refused.retried, look_up)
+                refused = quarantine.known(db, name, CONTACT)[CONTACT]
+                found[name] = of_connection(rules, name, system.name, refused.held | refused.retried)
     return found
 
 

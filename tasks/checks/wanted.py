@@ -1,12 +1,15 @@
-"""Which properties of a system's contacts the published rules write, as far as they can be named now."""
+"""Which properties of a system's contacts and accounts the rules write, as far as they can be named now."""
 
 import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from integration.model.accounts import ACCOUNT
+from integration.model.contacts import CONTACT
+from integration.model.identity import contacts
 from integration.ports import Wanted
 from mappings.canonical import CANONICAL, LOOKED_UP_BY
-from mappings.rules import FieldRule, FieldRules
+from mappings.rules import FieldRule, FieldRules, RuleSet
 from mappings.transforms import outcomes
 
 KEY = "{key}"
@@ -17,6 +20,28 @@ class Named(NamedTuple):
 
     wanted: tuple[Wanted, ...]
     patterns: tuple[str, ...]
+
+
+def of_connection(rules: RuleSet, connection: str, system: str, seen: Iterable[str]) -> Named:
+    """Return what all rules write in one connection; `seen` are names of properties of contacts, as in `wanted`."""
+    look_up = contacts(rules.identity, connection).look_up
+    found = wanted(rules.field_rules(connection, system, CONTACT), seen, look_up)
+    return found._replace(wanted=found.wanted + of_accounts(rules.field_rules(connection, system, ACCOUNT)))
+
+
+def of_accounts(rules: FieldRules) -> tuple[Wanted, ...]:
+    """Return what rules write of accounts: whole names, by none of which anything is looked up."""
+    return tuple(
+        Wanted(
+            rule.property,
+            rule.type,
+            values=outcomes(rule.transform) if rule.type == "enumeration" else None,
+            is_list=rule.rule == "append",
+            of=ACCOUNT,
+        )
+        for rule in rules
+        if rule.owner == "lms"
+    )
 
 
 def wanted(rules: FieldRules, seen: Iterable[str], look_up: Iterable[str] = ()) -> Named:

@@ -12,7 +12,7 @@ from tasks.saying import plain, quiet, say, say_json
 if TYPE_CHECKING:
     from tasks.checks.answers import Line
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("note", "yellow"), "failed": ("FAIL", "red"), "skipped": ("-", "white")}
 

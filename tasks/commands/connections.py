@@ -11,18 +11,20 @@ from sqlalchemy import Connection
 from integration.connectors import registry
 from integration.delivery import forecast
 from integration.delivery.forecast import Forecast
+from integration.model.accounts import WRITE_ACCOUNT
 from integration.model.activities import WRITE_ACTIVITY
 from integration.model.contacts import WRITE_CONTACT
 from integration.model.enrollments import WRITE_ENROLLMENT
 from integration.model.roles import READ_ROLE
 from integration.observability.reasons import words
-from integration.storage import audit, backlog, breakers, connections, limits, quarantine, story
+from integration.storage import audit, backlog, breakers, connections, limits, quarantine, story, streams
 from integration.storage.backlog import Backlog
 from integration.storage.breakers import Breaker
 from integration.storage.connections import Overview
 from integration.storage.limits import Learned
 from integration.storage.statement import execute
 from integration.storage.story import LeftOut
+from integration.storage.streams import Stream
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
 from tasks.commands.options import AsJson, Yes
@@ -50,6 +52,7 @@ class Told:
     left_out: list[LeftOut]
     limits: Learned | None
     forecast: Forecast | None
+    heard: list[Stream]
 
 
 @app.command("list")
@@ -100,6 +103,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
         say("\nProperties left out")
         say_table(["property", "reason", "tried again (UTC)"], [one[2:] for one in found.left_out], indent=2)
         say(f"  Create them there, then `coursewire connections resume {name}` writes them at once to everybody.")
+    _say_heard(found.heard)
     if found.limits and found.limits.rates:
         say("\nLimits")
         rates = [(kind, f"{rate.calls} calls in {rate.seconds:g} s") for kind, rate in found.limits.rates.items()]
@@ -168,6 +172,7 @@ def _all(process: Assembly) -> list[Told]:
         rows = connections.overview(db)
         work, tripped = backlog.by_connection(db), breakers.overview(db)
         learned, left_out = limits.learned(db, [row.name for row in rows]), story.left_out(db)
+        told = streams.known(db)
         now: datetime = execute(db, "SELECT now()").scalar_one()
         found = []
         for row in rows:
@@ -185,9 +190,20 @@ def _all(process: Assembly) -> list[Told]:
                     left_out=[one for one in left_out if one.connection == row.name],
                     limits=learned.get(row.name),
                     forecast=_forecast(db, process, row.name, now),
+                    heard=[one for one in told if one.connection == row.name],
                 )
             )
     return found
+
+
+def _say_heard(heard: Sequence[Stream]) -> None:
+    if heard:
+        say("\nWebhooks")
+        rows = [(one.what, one.last_heard_at or "never", one.state.replace("_", " ")) for one in heard]
+        say_table(["of", "last heard (UTC)", "that is"], rows, indent=2)
+    for one in heard:
+        if one.state in ("silent", "all_quiet"):
+            say(f"  {one.words}.")
 
 
 def _one(process: Assembly, name: str) -> Told:
@@ -212,7 +228,7 @@ def _operations(process: Assembly, name: str) -> list[str]:
     if known is None:
         return []
     able = registry.system_of(known).capabilities
-    of_contacts = [WRITE_CONTACT, READ_ROLE] if able.holds_contacts else []
+    of_contacts = [WRITE_CONTACT, READ_ROLE, WRITE_ACCOUNT] if able.holds_contacts else []
     return of_contacts + ([WRITE_ENROLLMENT] if registry.enrolls(known) else [])
 
 

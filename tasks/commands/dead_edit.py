@@ -6,10 +6,11 @@ from typing import Annotated, NamedTuple
 import orjson
 import typer
 
-from integration.ports import Inbound
+from integration.ports import Translator
 from integration.storage import dead, inbox, received, replays
 from integration.storage.received import Event
 from integration.storage.replays import By, PutBack
+from integration.told import MARK
 from tasks import correction, payload
 from tasks.actor import actor
 from tasks.assembly import Assembly, this_process
@@ -25,12 +26,20 @@ _KEPT_NAMES = 100
 
 
 class Dead(NamedTuple):
-    """A dead event as it was read: its sealed payload, the same opened, and the connector that reads it."""
+    """A dead event as it was read: its sealed payload, the same opened, and the connector that reads it.
+
+    `mark` stands before the body of what we told ourselves, and is not for people to see.
+    """
 
     event: Event
     sealed: bytes
     body: bytes
-    system: Inbound
+    system: Translator
+    mark: bytes
+
+    def refusal(self, body: bytes) -> str | None:
+        """Return why a corrected body would not be taken, None where it would."""
+        return correction.refusal(self.system, self.mark + body)
 
 
 def edit(
@@ -92,7 +101,7 @@ def _read(process: Assembly, name: EventName, *, is_opened: bool) -> Dead:
     """Return the event; where a person gets to see what it says, that is on record first."""
     with process.engine.begin() as db:
         event = find_event(db, name, "dead")
-        system = process.inbound.get(event.connection)
+        system = process.listeners.get(event.connection)
         if system is None:
             raise no(f"{name} cannot be read: {event.connection} is not in the connections file. Add it again.")
         sealed = received.payload(db, event.id)
@@ -101,7 +110,8 @@ def _read(process: Assembly, name: EventName, *, is_opened: bool) -> Dead:
         body = process.ring.open(sealed, inbox.payload_context(event.connection, event.request_id))
         if is_opened:
             payload.reveal(db, process.ring, event)
-    return Dead(event, sealed, body, system)
+    mark = MARK if body.startswith(MARK) else b""
+    return Dead(event, sealed, body.removeprefix(mark), system, mark)
 
 
 def _corrected(read: Dead, settings: list[str], file: Path | None) -> bytes:
@@ -110,7 +120,7 @@ def _corrected(read: Dead, settings: list[str], file: Path | None) -> bytes:
         return _by_hand(read)
     body = file.read_bytes() if file else correction.with_values(correction.lenient(read.body), settings)
     new = correction.unfamiliar(correction.lenient(read.body), settings) if settings else []
-    refused = correction.refusal(read.system, body)
+    refused = read.refusal(body)
     if refused:
         raise CannotCorrect(" ".join([f"The corrected event is refused: {refused}.", *new]))
     for sentence in new:
@@ -123,7 +133,7 @@ def _by_hand(read: Dead) -> bytes:
     is_json = isinstance(payload.parsed(read.body), dict)
     before = payload.readable(read.body).encode() if is_json else read.body
     body = edited(before, f"event-{read.event.id}.json")
-    while body != before and (refused := correction.refusal(read.system, body)):
+    while body != before and (refused := read.refusal(body)):
         say(f"The corrected event is refused: {refused}.")
         if not typer.confirm("Open the editor again?", default=True):
             raise CannotCorrect("You gave up.")
@@ -152,7 +162,7 @@ def _say(changes: list[Change], *, reveal: bool) -> None:
 def _store(process: Assembly, read: Dead, corrected: bytes, changes: list[Change]) -> PutBack:
     """Keep the corrected payload beside the one received, and put the event back, in one transaction."""
     event = read.event
-    sealed = process.ring.seal(corrected, inbox.payload_context(event.connection, event.request_id))
+    sealed = process.ring.seal(read.mark + corrected, inbox.payload_context(event.connection, event.request_id))
     by = By(actor(), "dead.edit", fields=[change.field for change in changes][:_KEPT_NAMES])
     with process.engine.begin() as db:
         done = PutBack()

@@ -16,6 +16,14 @@ _TABLES = {
     "sync_state": "what systems were to hold",
     "attempts": "tries to write",
     "deliveries": "activities",
+    "enrollments": "courses they were to be in",
+    "assignments": "pathways",
+    "employments": "what HR says of their work",
+    "overrides": "overrides",
+    "account_people": "companies they were counted in",
+    "scim_users": "users that an identity provider pushed",
+    "deal_contacts": "deals they were in",
+    "reconciliation_findings": "findings of comparisons",
     "loops": "counts of rewrites",
     "links": "ids in other systems",
     "people": "profiles",
@@ -40,7 +48,7 @@ def erase(
             row, _ = find(Teller(db, process.config, process.ring, process.keys), who)
         if not yes and not typer.confirm(f"Erase person #{row.id}, of whom nothing can be brought back?"):
             raise no("Nothing was changed.")
-        eraser = Eraser(process.engine, process.ring, process.keys, process.inbound)
+        eraser = Eraser(process.engine, process.ring, process.keys, process.listeners)
         certificate = eraser.erase(row.id, actor=actor())
     if as_json:
         say_json(certificate)

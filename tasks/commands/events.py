@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
+from integration.model.events import Kind
 from integration.observability.reasons import words
 from integration.storage import connections, inbox, received
 from integration.storage.received import Chosen, Count, Event
@@ -17,6 +18,7 @@ from tasks.holdings import Held, Holdings
 from tasks.names import parse_event
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences
 from tasks.story import veiled
+from tasks.work import Worked, say_work, worked
 
 app = typer.Typer(help="Show what was received and what became of it.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -84,12 +86,13 @@ def show_one(
             event = found[0]
             facts = received.facts(db, event) if event.person_id is not None else []
             systems = _systems(db, process, event)
+            work = _work(db, process, event, reveal=reveal)
             opened = payload.reveal(db, process.ring, event) if reveal else None
             if reveal and opened is None:
                 raise no(f"The payload of event {number} was purged.")
     event = veiled(event)
     if as_json:
-        said: dict[str, Any] = {"event": event, "facts": facts, "systems": systems}
+        said: dict[str, Any] = {"event": event, "facts": facts, "work": work, "systems": systems}
         say_json(said | payload.as_json(opened) if opened else said)
         return
     _describe(event)
@@ -97,6 +100,7 @@ def show_one(
         say("\nFacts")
         rows = [(f.type, f.subject_id, f.subject_name, f.score, f.passed, f.occurred_at, f.revision) for f in facts]
         say_table(["type", "about", "name", "score", "passed", "occurred (UTC)", "revision"], rows, indent=2)
+    say_work(work)
     if systems:
         say("\nIn each system")
     for held in systems:
@@ -128,6 +132,13 @@ def _systems(db: Connection, process: Assembly, event: Event) -> list[Held]:
         return []
     holdings = Holdings(db, process.config, process.ring)
     return holdings.of(event.person_id, {event.connection}, version=event.person_version)
+
+
+def _work(db: Connection, process: Assembly, event: Event, *, reveal: bool) -> list[Worked]:
+    """Return what HR says now of the employee whom an event is about."""
+    if event.kind != Kind.EMPLOYEE or event.person_id is None:
+        return []
+    return worked(db, process.ring, event.person_id, reveal=reveal)
 
 
 def _table(events: list[Event]) -> None:

@@ -39,6 +39,8 @@ def _tell(taken: Taken) -> None:
     days = "without a deadline" if taken.onboarding_days is None else f"due in {count(taken.onboarding_days, 'day')}"
     via = f" of {taken.connection}" if taken.connection else ""
     say(f"{taken.pathway} ({taken.title}): {days}, priority {taken.priority}, because of {taken.cause}{via}")
+    if taken.leavers == "withdraw":
+        say("  Whoever leaves the company, as HR says, loses it.")
     rows = [(one.connection, one.id, one.bucket, _asked(one), one.enrolled) for one in taken.courses]
     say_table(["connection", "course", "competency", "is", "enrolled"], rows, indent=2)
     say()

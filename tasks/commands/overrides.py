@@ -113,7 +113,7 @@ def add(
     with sentences():
         process = this_process()
         with process.engine.begin() as db:
-            made = _add(db, process, who, Said(pathway, kind, due, until, comment))
+            made = decide(db, process, who, Said(pathway, kind, due, until, comment))
         ring(places=made.again.places)
     ends = f" until {shown(made.until)} UTC" if made.until else ""
     due_on = f", due {shown(made.due_at)} UTC" if made.due_at else ""
@@ -185,7 +185,8 @@ def end(
     _say_again(again, person)
 
 
-def _add(db: Connection, process: Assembly, who: str, said: Said) -> Made:
+def decide(db: Connection, process: Assembly, who: str, said: Said) -> Made:
+    """Make an override as it was asked for, in this transaction; ends the command where that cannot be."""
     rules = store.active(db)
     _known(said.pathway, rules.pathways.pathways, rules)
     row, _ = find(_teller(db, process), who)

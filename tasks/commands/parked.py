@@ -264,7 +264,7 @@ def _let_go_on(process: Assembly, rule: Precedent, made: int) -> None:
 
 
 def _question(db: Connection, process: Assembly, inbox_id: int) -> Question:
-    return decisions.about_learner(db, inbox_id, process.inbound, process.ring, process.keys)
+    return decisions.about_learner(db, inbox_id, process.listeners, process.ring, process.keys)
 
 
 def _named(db: Connection, process: Assembly, person: int) -> str:

@@ -15,12 +15,14 @@ from tasks.commands.whom import Whom, find
 from tasks.holdings import Held
 from tasks.saying import count, quiet, say, say_json, say_table, sentences, shown
 from tasks.story import Story, Teller
+from tasks.work import say_work
 
 app = typer.Typer(
     help="Show what is known of a person, and why not; erase a person.", no_args_is_help=True, rich_markup_mode=None
 )
 
 _SHOWN = 10
+LINES = 10
 EMPTY = "(empty)"
 
 
@@ -57,6 +59,7 @@ def _tell(told: Story) -> None:
     _who(told)
     _received(told)
     _decided(told)
+    say_work(told.work)
     say("\nWritten")
     for held in told.written:
         _written(held)
@@ -90,10 +93,18 @@ def _received(told: Story) -> None:
     if told.dead_nearby and not _has_cause(told):
         dead = count(told.dead_nearby, "dead event")
         say(f"  {dead} of the same sender may be theirs as well: `coursewire dead list --about EMAIL` looks.")
+    _imported(told)
     for one in told.counts:
         known = words(one.reason)
         if one.status != "done" and known:
             say(f"  {one.events} {one.status}: {known.happened} {known.next}")
+
+
+def _imported(told: Story) -> None:
+    for one in told.imported:
+        lines = ", ".join(str(line) for line in one.lines[:LINES]) + (", …" if len(one.lines) > LINES else "")
+        when = f" of {shown(one.started_at)} UTC" if one.started_at else ""
+        say(f"  {count(one.facts, 'fact')} from import {one.id}{when}, line {lines}")
 
 
 def _decided(told: Story) -> None:

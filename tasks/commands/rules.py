@@ -26,6 +26,7 @@ from tasks.effect import Effect, effects
 from tasks.identity_effect import IdentityEffect, identity_effects, tell_identity
 from tasks.pathway_effect import PathwayEffect, pathway_effect
 from tasks.portal import Judgement, judgements
+from tasks.role_owners import circles
 from tasks.saying import count, no, quiet, say, say_json, say_table, sentences, stop
 
 app = typer.Typer(
@@ -166,7 +167,10 @@ def _load(process: Assembly, folder: Path | None) -> RuleSet:
     if chosen is None:
         raise ConfigError("no folder was named. Give one, or name it in the connections file: `rules: rules/`")
     config = process.config
-    return loader.load(chosen, lambda scope: unknown(config, scope), lambda connection: side_of(config, connection))
+    new = loader.load(chosen, lambda scope: unknown(config, scope), lambda connection: side_of(config, connection))
+    if mistakes := circles(config, new):
+        raise ConfigError("\n".join(mistakes))
+    return new
 
 
 def side_of(config: Config, connection: str) -> Side:

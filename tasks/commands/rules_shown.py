@@ -16,6 +16,7 @@ from mappings.rules import RuleSet, Scope
 from tasks.assembly import this_process
 from tasks.commands import explaining
 from tasks.commands.options import AsJson
+from tasks.role_owners import owners
 from tasks.saying import no, quiet, say, say_json, say_table, sentences
 
 
@@ -88,8 +89,10 @@ def explain(
         return
     if role is not None or connection is not None or where:
         raise typer.BadParameter("--connection and --where go with --role, and --role without a FIELD.")
-    with sentences(), this_process().engine.begin() as db:
-        rules = active(db)
+    with sentences():
+        process = this_process()
+        with process.engine.begin() as db:
+            rules = active(db)
     found = [
         (scope, object_type, rule)
         for scope, object_type, rule in rules.each()
@@ -121,6 +124,9 @@ def explain(
         say_table(["connection", "identity rule", "is"], identity)
     if name and len({rule.source for _, _, rule in found}) == 1:
         say(f"{found[0][2].source}: {CANONICAL[found[0][2].source].meaning}")
+    for owner in owners(process.config, rules):
+        if name in (None, owner.property):
+            say(owner.sentence())
     say(f"Rule set {rules.id}.")
 
 

@@ -6,9 +6,9 @@ from typing import Annotated, NoReturn
 import typer
 from sqlalchemy import Connection
 
-from integration.identity import link_key
 from integration.model.contacts import CONTACT
 from integration.model.people import LEARNER, normalise_email
+from integration.sighting import link_key
 from integration.storage import people, received, story
 from integration.storage.story import PersonRow
 from tasks.saying import no
