@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httptools
 import orjson
@@ -47,7 +48,7 @@ class Account:
 
     # -- the API
 
-    def call(self, operation: str, raw: bytes, at: float) -> tuple[int, dict[str, Any], dict[str, str]]:
+    def call(self, operation: str, raw: bytes, query: str, at: float) -> tuple[int, dict[str, Any], dict[str, str]]:
         """Admit, apply and log one call; returns status, body and headers."""
         refused = self.limit.admit()
         headers = self.limit.headers(refused=refused is not None)  # HubSpot always says what it allows
@@ -56,8 +57,8 @@ class Account:
             status, body = 429, refused
         else:
             try:
-                asked = orjson.loads(raw)
-                inputs = len(asked["inputs"])
+                asked = orjson.loads(raw) if raw else dict(parse_qsl(query))
+                inputs = len(asked.get("inputs", ()))
                 status, body = self._operations()[operation](asked, at)
             except Refusal as refusal:
                 status, body = refusal.status, refusal.body()
@@ -68,10 +69,17 @@ class Account:
 
     def _operations(self) -> dict[str, Callable[[dict[str, Any], float], Answer]]:
         return {
+            "contacts.list": self._list,
             "contacts.batch_read": self._read,
             "contacts.batch_update": self._update,
             "contacts.batch_upsert": self._upsert,
         }
+
+    def _list(self, asked: dict[str, Any], _: float) -> Answer:
+        found, following = self.portal.contacts.page(int(asked.get("after", 0)), int(asked["limit"]))
+        names = asked["properties"].split(",")
+        answer: dict[str, Any] = {"results": [one.document(names) for one in found]}
+        return 200, answer | ({"paging": {"next": {"after": str(following)}}} if following is not None else {})
 
     def _read(self, asked: dict[str, Any], _: float) -> Answer:
         return _answered(*self.portal.batch_read(asked))
@@ -134,7 +142,10 @@ def _answered(results: list[dict[str, Any]], errors: list[dict[str, Any]]) -> An
 
 
 OPERATIONS = {
-    path: name for name, paths in PATHS.items() if name.startswith("contacts.batch") for path in paths.values()
+    path: name
+    for name, paths in PATHS.items()
+    if name.startswith("contacts.batch") or name == "contacts.list"
+    for path in paths.values()
 }
 
 
@@ -177,7 +188,7 @@ class Front(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Do what was asked; the answer follows when its time has come."""
         at = time.monotonic()
-        path = self._url.partition(b"?")[0].decode()
+        path, _, query = self._url.decode().partition("?")
         raw = b"".join(self._body)
         if path.startswith(CONTROL):
             self._answer(200, self._account.control(path.removeprefix(CONTROL), orjson.loads(raw or b"{}")), {})
@@ -189,7 +200,7 @@ class Front(asyncio.Protocol):
         elif operation is None:
             status, body = 404, Refusal(404, "OBJECT_NOT_FOUND", "There is nothing at this path.").body()
         else:
-            status, body, headers = self._account.call(operation, raw, at)
+            status, body, headers = self._account.call(operation, raw, query, at)
         left = max(0.0, at + self._account.latency - time.monotonic())
         asyncio.get_running_loop().call_later(left, self._answer, status, body, headers)
 

@@ -1,5 +1,7 @@
 """The parent's side of the load generator."""
 
+import contextlib
+import selectors
 import subprocess
 import sys
 import time
@@ -9,11 +11,17 @@ from typing import Self
 
 import orjson
 
-from scripts.bench.load import Fired, Volley
+from scripts.bench.load import CONNECT_SECONDS, FAILED, Fired, Volley
 from scripts.bench.process import BenchFailed, plain_environment
 from tasks.watchdog import Watchdog
 
 __all__ = ["Gun"]
+
+LOAD_SECONDS = CONNECT_SECONDS + 60.0
+"""To compose and sign every request of a job, and to connect."""
+MARGIN = 10.0
+"""Within which it says by itself that its patience is over."""
+END_SECONDS = 10.0
 
 
 class Gun:
@@ -22,6 +30,7 @@ class Gun:
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
         self._process: subprocess.Popen[bytes] | None = None
+        self._patience = 0.0
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -43,15 +52,20 @@ class Gun:
         if process:
             for pipe in (process.stdin, process.stdout):
                 if pipe:
-                    pipe.close()
+                    with contextlib.suppress(BrokenPipeError):  # what it did not read before it ended
+                        pipe.close()
             process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
+            process.kill()
             process.wait()
             self._watchdog.forget(process.pid)
 
     def load(self, volley: Volley) -> None:
         """Have everything composed, signed and connected; raises BenchFailed."""
+        self._patience = volley.patience
         self._write(orjson.dumps(asdict(volley)))
-        if self._read() != b"ready":
+        if self._read(LOAD_SECONDS, f"ready for port {volley.port}") != b"ready":
             raise BenchFailed("the load generator did not get ready")
 
     def pull(self) -> float:
@@ -61,7 +75,7 @@ class Gun:
 
     def result(self) -> Fired:
         """Wait for the end and return what became of each request; raises BenchFailed."""
-        return Fired(**orjson.loads(self._read()))
+        return Fired(**orjson.loads(self._read(self._patience + MARGIN, "every request answered")))
 
     def fire(self, volley: Volley) -> Fired:
         """All of it in one."""
@@ -72,13 +86,23 @@ class Gun:
     def _write(self, line: bytes) -> None:
         assert self._process is not None  # noqa: S101 - inside `with`
         assert self._process.stdin is not None  # noqa: S101 - it was asked for
-        self._process.stdin.write(line + b"\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(line + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise BenchFailed("the load generator ended") from None
 
-    def _read(self) -> bytes:
+    def _read(self, seconds: float, what: str) -> bytes:
         assert self._process is not None  # noqa: S101 - inside `with`
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        with selectors.DefaultSelector() as waiting:
+            # One line is asked for at a time, so nothing waits in the pipe's buffer here; it is written in one go.
+            waiting.register(self._process.stdout, selectors.EVENT_READ)
+            if not waiting.select(seconds):
+                raise BenchFailed(f"the load generator, {what}: not within {seconds:.0f} s")
         line = self._process.stdout.readline()
         if not line:
             raise BenchFailed("the load generator ended")
+        if line.startswith(FAILED):
+            raise BenchFailed(f"the load generator, {what}: {line.removeprefix(FAILED).decode().strip()}")
         return line.strip()

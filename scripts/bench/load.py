@@ -18,9 +18,11 @@ import uvloop
 
 from scripts.bench.scene import Scene, request_of
 
-__all__ = ["Fired", "Volley"]
+__all__ = ["CONNECT_SECONDS", "FAILED", "Fired", "Volley"]
 
-PATIENCE = 600.0  # seconds for a whole job
+CONNECT_SECONDS = 30.0
+FAILED = b"failed: "
+"""What the line begins with that says why a job came to nothing."""
 RESEND_SECONDS = 0.25
 
 
@@ -29,7 +31,8 @@ class Volley:
     """One job: a slice of a scene to one endpoint.
 
     `rate` in requests a second, 0 = each client sends its next one as soon as it has an answer. `resend`: like an LMS
-    it tries again until it hears 202. `seconds`: stop sending after so long, 0 = when all are sent.
+    it tries again until it hears 202. `seconds`: stop sending after so long, 0 = when all are sent. `patience`: seconds
+    from the first request to the last answer.
     """
 
     scene: Scene
@@ -42,6 +45,7 @@ class Volley:
     count: int = 0
     resend: bool = False
     seconds: float = 0.0
+    patience: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +142,12 @@ class Shooter:
         self.sent, self.answered, self.status = [0.0] * count, [0.0] * count, [0] * count
 
     async def connect(self) -> None:
-        """Open every connection."""
-        await asyncio.gather(*(self._connect() for _ in range(self._volley.clients)))
+        """Open every connection; raises TimeoutError where the endpoint takes none."""
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await asyncio.gather(*(self._connect() for _ in range(self._volley.clients)))
 
     async def fire(self) -> None:
-        """Send everything and return when every request has its answer."""
+        """Send everything and return when every request has its answer; raises TimeoutError."""
         loop = asyncio.get_running_loop()
         if self._volley.seconds:
             loop.call_later(self._volley.seconds, self._stop)
@@ -151,7 +156,7 @@ class Shooter:
         else:
             self._due.extend(range(len(self._requests)))
             self._feed()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self._volley.patience):
             await self._done.wait()
         self._closed = True
 
@@ -251,8 +256,10 @@ def main() -> None:
     """Do one job after another until stdin ends."""
     while line := sys.stdin.buffer.readline():
         # A loop of its own per job: its connections end with it.
-        fired = uvloop.run(_job(line))
-        _say(orjson.dumps(asdict(fired)))
+        try:
+            _say(orjson.dumps(asdict(uvloop.run(_job(line)))))
+        except TimeoutError:
+            _say(FAILED + b"not every connection could be opened, or not every request was answered in time")
 
 
 if __name__ == "__main__":

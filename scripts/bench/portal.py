@@ -15,7 +15,7 @@ __all__ = ["Crm", "State"]
 
 LISTENING = re.compile(r"^listening (\d+)$", re.MULTILINE)
 WRITES = ("contacts.batch_update", "contacts.batch_upsert")
-READS = ("contacts.batch_read",)
+READS = ("contacts.batch_read", "contacts.list")
 
 
 @dataclass(frozen=True, slots=True)

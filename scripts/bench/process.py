@@ -19,6 +19,8 @@ __all__ = ["BenchFailed", "Process", "cpu_seconds", "plain_environment", "until"
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90.0
+END_SECONDS = 400.0
+"""For a program that ends by itself: the longest fills a queue with tasks."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -136,7 +138,16 @@ class Process:
         """Bytes of memory it holds now."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
-    def wait(self) -> None:
-        """Wait until it has ended by itself; raises BenchFailed where it failed."""
-        if self._process is not None and self._process.wait() != 0:
-            raise BenchFailed(f"{self.name} failed; it said:\n{self.said()[-2000:]}")
+    def wait(self, seconds: float = END_SECONDS) -> None:
+        """Wait until it has ended by itself; raises BenchFailed where it failed, or has not ended in time."""
+        if self._process is None:
+            return
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise BenchFailed(f"{self.name} has not ended within {seconds:.0f} s; {self._last_words()}") from None
+        if code != 0:
+            raise BenchFailed(f"{self.name} failed; {self._last_words()}")
+
+    def _last_words(self) -> str:
+        return f"it said:\n{self.said()[-2000:]}"

@@ -24,6 +24,7 @@ ODD = {
 }
 WRITES = ("contacts.batch_update", "contacts.batch_upsert")
 READS = ("contacts.batch_read", "contacts.get", "contacts.list")
+PROMOTED, PARTNER = 12, 13
 RENAMED, MISCOUNTED, ONE_HUMAN = 8, 10, (11, 21)
 """Whose first name and whose count sales changes by hand, and which two learners are one human: they share a name."""
 
@@ -65,6 +66,16 @@ class Cast:
         """Two learners whose contacts sales merges, the one that stays first."""
         first, second = (self.story.learners[place] for place in ONE_HUMAN)
         return first, second
+
+    @property
+    def promoted(self) -> Learner:
+        """Who comes as an SDR and becomes an AE."""
+        return self.story.learners[PROMOTED]
+
+    @property
+    def partner(self) -> Learner:
+        """Whose certificate opens a partner's status, and closes it."""
+        return self.story.learners[PARTNER]
 
     @property
     def webhook_ids(self) -> set[str]:

@@ -14,16 +14,21 @@ from scripts.demo.place import ACADEMY, CRM
 
 __all__ = ["Ended", "Ledger", "Standing"]
 
-# For the night wait rows that are due, but not yet; whatever else is not in step is still being worked on.
+# For the night wait contacts that are due, but not yet; whatever else is not in step is still being worked on, such as
+# a role that has not settled.
 _STANDING = """
 SELECT (SELECT count(*) FROM inbox_keys WHERE connection = %(academy)s) AS accepted,
        (SELECT count(*) FROM inbox
         WHERE connection = %(academy)s AND status NOT IN ('received', 'claimed', 'enriching')) AS applied,
        (SELECT count(*) FROM people) AS people,
-       (SELECT count(*) FROM sync_state WHERE status = 'in_step' OR (status = 'due' AND not_before > now())) AS in_step,
+       (SELECT count(*) FROM sync_state
+        WHERE operation = 'contact.upsert'
+          AND (status = 'in_step' OR (status = 'due' AND not_before > now()))) AS in_step,
        (SELECT count(*) FROM inbox WHERE status IN ('received', 'claimed', 'enriching'))
        + (SELECT count(*) FROM sync_state
-          WHERE status IN ('sending', 'waiting') OR (status = 'due' AND not_before <= now()))
+          WHERE status IN ('sending', 'waiting')
+             OR (status = 'due' AND (not_before <= now() OR operation = 'contact.role')))
+       + (SELECT count(*) FROM enrollments WHERE status IN ('due', 'sending', 'waiting'))
        + (SELECT count(*) FROM deliveries WHERE status IN ('pending', 'sending')) AS open
 """
 

@@ -20,7 +20,7 @@ from tasks.embedded.errors import FolderInUse
 from tasks.embedded.folder import DataFolder
 from tasks.embedded.process import free_port
 
-__all__ = ["ACADEMY", "CRM", "TIMEZONE", "Place"]
+__all__ = ["ACADEMY", "CRM", "ROLE", "TIMEZONE", "Place"]
 
 ROOT = Path(__file__).resolve().parents[2]
 ACADEMY, CRM, TIMEZONE = "academy", "crm", "Europe/Berlin"
@@ -34,28 +34,45 @@ OURS = frozenset(
     | {"master.key", "run.json", "roles.log", "coursewire.yaml", "coursewire", "rules", "tmp"}
 )
 CONNECTIONS = """\
-# Written by `coursewire demo`: one learning system, one CRM, and what goes from one to the other.
+# Written by `coursewire demo`: one learning system, one CRM, and what goes from either to the other.
 connections:
   {academy}:
     system: standard
+    base_url: {lms_url}
+    credentials: {{token: {{env: DEMO_ACADEMY_TOKEN}}}}
     webhook: {{secrets: [{{env: DEMO_ACADEMY_SECRET}}]}}
+    poll: {{every: day}}
   {crm}:
     system: hubspot
-    base_url: {url}
+    base_url: {crm_url}
     credentials: {{token: {{env: DEMO_CRM_TOKEN}}}}
     webhook: {{secrets: [{{env: DEMO_CRM_SECRET}}], public_url: {webhooks}}}
-    options: {{timezone: {timezone}}}
+    options: {{timezone: {timezone}, role_property: {role}}}
 routes:
   - {{from: {academy}, to: {crm}, flows: {{enrollment: realtime, completion: realtime, progress: nightly}},
      unknown_person: create}}
+  - {{from: {crm}, to: {academy}, flows: {{role_change: realtime}}}}
 rules: {rules}
 """
-RULES = "hubspot.yaml"
+ROLE = "jobtitle"
+"""The property of a contact that holds the role."""
+RULES, PEOPLE = "hubspot.yaml", "sales.yaml"
 FIRST_NAME = """\
   # Of the demo's own: sales know better what somebody is called, so it is only written where it is blank.
   first_name:
     {from: full_name, property: firstname, type: string, transform: [{split_name: first}], rule: only_if_blank}
 """
+PARTNER_STATUS = """\
+  # Of the demo's own: who is a certified partner, in a word.
+  partner_status:
+    from: certified
+    of: partner-basics
+    property: partner_status
+    type: enumeration
+    transform: [{bool_text: {true: "Certified", false: "Lapsed"}}]
+"""
+PATHWAY = "    pathway: "
+SETTLE = "    settle: 1  # of the demo's own, which is to be short\n"
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,7 @@ class Place:
 
     folder: DataFolder
     academy_secret: str
+    academy_token: str
     crm_token: str
     crm_secret: str
     web_port: int
@@ -91,8 +109,8 @@ class Place:
         while flower == web:
             flower = free_port()
         signing = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
-        token, client = secrets.token_hex(16), secrets.token_hex(16)
-        return cls(folder, signing, token, client, web, flower, _as_typed(folder.path))
+        academy, crm, client = (secrets.token_hex(16) for _ in range(3))
+        return cls(folder, signing, academy, crm, client, web, flower, _as_typed(folder.path))
 
     @property
     def path(self) -> Path:
@@ -138,7 +156,12 @@ class Place:
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """What every process of the demo gets beside the machine's own variables, secrets included."""
-        named = {"ACADEMY_SECRET": self.academy_secret, "CRM_TOKEN": self.crm_token, "CRM_SECRET": self.crm_secret}
+        named = {
+            "ACADEMY_SECRET": self.academy_secret,
+            "ACADEMY_TOKEN": self.academy_token,
+            "CRM_TOKEN": self.crm_token,
+            "CRM_SECRET": self.crm_secret,
+        }
         ours = {**{f"DEMO_{name}": value for name, value in named.items()}, **_importable()}
         for name, value in settings.model_dump().items():
             if value is not None:
@@ -146,12 +169,14 @@ class Place:
                 ours[f"COURSEWIRE_{name.upper()}"] = str(shown)
         return ours
 
-    def write_connections(self, crm_url: str) -> None:
+    def write_connections(self, lms_url: str, crm_url: str) -> None:
         """Write the connections file, for the roles and for whoever wants to see one."""
         text = CONNECTIONS.format(
             academy=ACADEMY,
             crm=CRM,
-            url=crm_url,
+            lms_url=lms_url,
+            crm_url=crm_url,
+            role=ROLE,
             timezone=TIMEZONE,
             webhooks=self.crm_webhooks_url,
             rules=json.dumps(str(self.rules)),
@@ -160,13 +185,16 @@ class Place:
 
     @property
     def rules(self) -> Path:
-        """The folder with the field rules."""
+        """The folder with the rules."""
         return self.path / "rules"
 
     def write_rules(self) -> None:
-        """Write the field rules that ship with the program, and one more."""
-        shipped = (resources.files("mappings") / "defaults" / "fields" / RULES).read_text("utf-8")
-        (self.rules / RULES).write_text(shipped + FIRST_NAME, "utf-8")
+        """Write the field rules that ship with the program and two more, and its example of a sales organisation."""
+        defaults = resources.files("mappings") / "defaults"
+        fields = (defaults / "fields" / RULES).read_text("utf-8")
+        (self.rules / RULES).write_text(fields + FIRST_NAME + PARTNER_STATUS, "utf-8")
+        people = (defaults / "examples" / PEOPLE).read_text("utf-8")
+        (self.rules / PEOPLE).write_text(people.replace(PATHWAY, SETTLE + PATHWAY), "utf-8")
 
     def write_command(self, environment: Mapping[str, str]) -> None:
         """Write a `coursewire` that talks to this demo, so that a person can look around without any set-up."""

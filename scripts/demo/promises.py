@@ -4,45 +4,34 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from integration.errors import Reason
 from integration.observability.books import Books
+from scripts.demo import career_promises
 from scripts.demo.cast import WRITES
 from scripts.demo.ledger import Ended
 from scripts.demo.place import ACADEMY, TIMEZONE
+from scripts.demo.promise import Promise, called
 from scripts.demo.sales import Echoes, Edit, Merge
 from scripts.demo.story import Evidence, Live, Refusal, Repeat
 from scripts.sandbox.deliveries import Delivery
 from scripts.sandbox.lms import SendReport
 from scripts.sandbox.truth import compare, contested_contacts, expected_contacts
 
-__all__ = ["LOOKED_AT", "Promise", "called", "counted", "judge"]
+__all__ = ["LOOKED_AT", "counted", "judge"]
 
 LEAST_FACTOR = 10
 LOOKED_AT = ("done", "applied")
 LOGINS = ("lms_user_id", f"lms_user_id_{ACADEMY}")
 
 
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """One promise: the sentence a person reads, and what broke it; nothing broke it when that is empty."""
-
-    text: str
-    broken_by: tuple[str, ...] = ()
-
-    @property
-    def kept(self) -> bool:
-        """Whether nothing broke it."""
-        return not self.broken_by
-
-
 def judge(evidence: Evidence) -> list[Promise]:
     """Every promise of the demo, in the order of the story."""
     cast, stats, sales = evidence.cast, evidence.stats, evidence.sales
-    news = evidence.repeat.new_ids + len(evidence.live.deliveries) + len(sales.deliveries)
+    live = len(evidence.live.deliveries) + len(sales.deliveries) + len(evidence.careers.deliveries)
+    news = evidence.repeat.new_ids + live
     expected_ids = len(cast.webhook_ids) + news + evidence.webhooks["told"]
     return [
         everything_accepted(evidence.burst, len(cast.story.deliveries)),
@@ -59,6 +48,7 @@ def judge(evidence: Evidence) -> list[Promise]:
         theirs_stays(sales.kept),
         ours_is_put_right(sales.righted),
         merge_is_followed(sales.merge, evidence.sent, evidence.judged_at),
+        *career_promises.judge(evidence.careers),
         limits_respected(stats),
         few_writes(evidence.burst_stats, len(cast.story.deliveries)),
         nothing_personal(evidence.traces),
@@ -167,7 +157,7 @@ def duplicates_harmless(repeat: Repeat) -> Promise:
     accepted, duplicates = counted(repeat.report)
     wrong = [] if accepted == repeat.new_ids else [f"{accepted} were stored; {repeat.new_ids} had a new id"]
     if repeat.calls:
-        wrong.append(f"they led to {repeat.calls} calls to the CRM")
+        wrong.append(f"they led to calls to the CRM: {', '.join(repeat.calls)}")
     text = f"Repetition changes nothing: {duplicates} resends and {repeat.new_ids} facts told twice made no call"
     return Promise(text, tuple(wrong))
 
@@ -253,11 +243,6 @@ def few_writes(stats: Mapping[str, Any], events: int) -> Promise:
 def nothing_personal(traces: Sequence[str]) -> Promise:
     """No e-mail and no name is in a log or in the broker."""
     return Promise("Logs and broker hold no e-mail and no name", tuple(f"found in {one}" for one in traces))
-
-
-def called(number: int, name: str) -> str:
-    """Say how many calls of a kind there were."""
-    return f"{number or 'no'} {name}{'' if number == 1 else 's'}"
 
 
 def counted(report: SendReport) -> tuple[int, int]:

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from scripts.demo.cast import READS, WRITES
 from scripts.demo.progress import Screen
-from scripts.demo.promises import LOOKED_AT, Promise, called, counted
+from scripts.demo.promise import Promise, called
+from scripts.demo.promises import LOOKED_AT, counted
 from scripts.demo.sales import ECHO, Calls
 from scripts.demo.stage import Stage
 from scripts.demo.story import Evidence
@@ -46,7 +47,7 @@ def show_figures(screen: Screen, evidence: Evidence, seconds: float) -> None:
     )
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for section in (_events, _people, _calls, _times, _said, _reasons):
+    for section in (_events, _people, _calls, _times, _said, _roles, _reasons):
         for name, text in section(evidence):
             table.add_row(name, escape(text))
         table.add_section()
@@ -63,6 +64,8 @@ def show_where_to_look(screen: Screen, stage: Stage, evidence: Evidence, *, stay
     if stays:
         table.add_row("one person's story", f"{command} person show {evidence.cast.live[0].email.lower()}")
         table.add_row("two who became one", f"{command} person show {evidence.cast.one_human[0].email.lower()}")
+        table.add_row("who became an AE", f"{command} person show {evidence.cast.promoted.email.lower()}")
+        table.add_row("what was decided by hand", f"{command} overrides list")
         table.add_row("what died, and why", f"{command} events list --status dead")
         table.add_row("what waits for a person", f"{command} parked list")
         table.add_row("is everything well?", f"{command} check")
@@ -147,6 +150,15 @@ def _said(evidence: Evidence) -> Rows:
         ),
         ("edited there by hand", ", ".join(f"{one.property}: {_cost(one.calls)}" for one in edits)),
         ("merged there by hand", f"2 contacts: {_cost(merge.calls)}"),
+    ]
+
+
+def _roles(evidence: Evidence) -> Rows:
+    careers = evidence.careers
+    seconds = careers.promotion.seconds
+    return [
+        ("role to enrolments", "none" if seconds is None else f"{seconds:.2f} s, 1 s of which the role is to settle"),
+        ("LMS calls", f"{sum(careers.calls.values())} for {len(careers.writes)} changes of enrolments"),
     ]
 
 

@@ -1,18 +1,17 @@
 """Ctrl-C at any moment: the first one ends the story, a second one while everything stops makes it hurry."""
 
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from tasks.signals import SAME_PRESS, listening
+
 __all__ = ["Ears", "Stopped"]
 
-SAME_PRESS = 0.5  # seconds: launchers pass on the Ctrl-C that the terminal has sent to us already
 
-
-class Stopped(BaseException):
-    """Somebody asked us to end; like KeyboardInterrupt, it passes every `except Exception`."""
+class Stopped(KeyboardInterrupt):
+    """Somebody asked us to end: as a KeyboardInterrupt, so that psycopg calls off the query that it interrupts."""
 
     def __init__(self, number: int) -> None:
         """`number` of the signal."""
@@ -31,14 +30,8 @@ class Ears:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Listen for as long as this lasts; a signal that is ignored, as by nohup, stays ignored."""
-        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        heard = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self._hear) for number in heard}
-        try:
+        with listening(self._hear):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Everything that runs: PostgreSQL, Valkey, the sandbox CRM, and the four roles under the real supervisor."""
+"""Everything that runs: PostgreSQL, Valkey, a sandbox of either side, and the four roles under the real supervisor."""
 
 import contextlib
 import os
@@ -13,8 +13,11 @@ from pathlib import Path
 import requests
 
 from mappings import loader, store
-from scripts.demo.place import ACADEMY, Place
+from scripts.demo.careers import PRODUCT, TAUGHT
+from scripts.demo.place import ACADEMY, ROLE, Place
 from scripts.demo.signals import Ears
+from scripts.sandbox.academy import Academy
+from scripts.sandbox.catalogue import PRODUCTS, product_slug
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.assembly import Assembly
 from tasks.child import Role
@@ -26,20 +29,32 @@ from tasks.supervisor import Supervisor
 __all__ = ["DemoFailed", "Stage"]
 
 READY_SECONDS = 60.0
-CRM_OPTIONS = {"latency_ms": 40, "rate": 100, "retry_after": 1}
+CRM_OPTIONS = {"latency_ms": 40, "rate": 100, "retry_after": 1, "products": [*PRODUCTS, product_slug(PRODUCT)]}
 WEBHOOKS = {
-    "properties": ["email", "firstname", "courses_completed_count"],
+    "properties": ["email", "firstname", "courses_completed_count", ROLE],
     "duplicates": 0.1,
+    "doubled": [ROLE],
     "shuffled": True,
     "delay": 0.1,
 }
-"""As HubSpot sends them: some twice, in no order, and a while after the answer to the call that they tell of."""
+"""As HubSpot sends them: some twice, in no order, and a while after the answer to the call that they tell of.
+
+Those of roles come twice without exception.
+"""
 SECOND_LOGIN = {
     "groupName": "lms_sync",
     "name": f"lms_user_id_{ACADEMY}",
     "label": "Second login at the academy",
     "type": "string",
     "fieldType": "text",
+}
+PARTNER_STATUS = {
+    "groupName": "contactinformation",
+    "name": "partner_status",
+    "label": "Partner status",
+    "type": "enumeration",
+    "fieldType": "select",
+    "options": [{"label": value, "value": value} for value in ("Certified", "Lapsed")],
 }
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
@@ -55,6 +70,7 @@ class Stage:
     place: Place
     assembly: Assembly
     crm: HubSpotSandbox
+    academy: Academy
 
     @classmethod
     @contextmanager
@@ -72,23 +88,24 @@ class Stage:
         servers = EmbeddedServers(data_dir / "demo")
         stack.callback(servers.folder.release)
         place = Place.prepare(servers.folder)
-        say("Starting PostgreSQL, Valkey and a sandbox CRM")
+        say("Starting PostgreSQL, Valkey, a sandbox CRM and a sandbox LMS")
         crm = HubSpotSandbox(token=place.crm_token, **CRM_OPTIONS)
         stack.callback(crm.stop)
+        academy = stack.enter_context(Academy(courses=sorted(TAUGHT), token=place.academy_token))
         stack.callback(servers.stop)
         with ThreadPoolExecutor(1) as pool:
             started = pool.submit(crm.start)
             servers.start()
         if failure := started.exception():
             raise DemoFailed(str(failure))
-        place.write_connections(crm.url)
+        place.write_connections(academy.url, crm.url)
         place.write_rules()
         assembly = Assembly(place.settings(servers.database_url, servers.broker_url))
         environment = place.environment(assembly.settings)
         place.write_command(environment)
         migrate(assembly)
         with assembly.engine.begin() as db:
-            store.publish(db, loader.load(place.rules), author="the demo", comment="sales own the first name")
+            store.publish(db, loader.load(place.rules), author="the demo", comment="a sales organisation")
         stack.callback(assembly.engine.dispose)
         say("Starting the roles: web, worker, beat, flower")
         log = stack.enter_context(place.log.open("w", encoding="utf-8"))
@@ -98,9 +115,9 @@ class Stage:
         stack.callback(_stop, supervisor, ears)
         supervisor.start()
         _await_web(place)
-        crm.set_properties(add=[SECOND_LOGIN])
+        crm.set_properties(add=[SECOND_LOGIN, PARTNER_STATUS])
         crm.send_webhooks(place.crm_webhooks_url, place.crm_secret, **WEBHOOKS)
-        return cls(place, assembly, crm)
+        return cls(place, assembly, crm, academy)
 
 
 def _in(place: Place, assembly: Assembly, environment: dict[str, str]) -> list[Role]:

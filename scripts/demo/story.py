@@ -1,8 +1,9 @@
-"""The story, in the order in which it happens: a burst, refusals, everything once more, live completions, sales."""
+"""The story, in the order in which it happens: a burst, refusals, everything again, live completions, sales, roles."""
 
 import random
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import requests
 
 from integration.observability.books import Books
+from scripts.demo.careers import Careers, Office
 from scripts.demo.cast import WRITES, Cast, faults
 from scripts.demo.ledger import Ended, Ledger
 from scripts.demo.place import ACADEMY
@@ -40,11 +42,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """What happened when known deliveries came again."""
+    """What happened when known deliveries came again; `calls` are the operations of the CRM that were called."""
 
     report: SendReport
     new_ids: int
-    calls: int
+    calls: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ class Evidence:
     live: Live
     echoes: Echoes
     sales: Sales
+    careers: Careers
     webhooks: dict[str, Any]
     said: dict[tuple[str, str], int]
     books: Books
@@ -89,7 +92,7 @@ class Evidence:
     @property
     def sent(self) -> list[Delivery]:
         """Everything the LMS said, however often."""
-        return [*self.cast.story.deliveries, *self.live.deliveries, *self.sales.deliveries]
+        return [*self.cast.story.deliveries, *self.live.deliveries, *self.sales.deliveries, *self.careers.deliveries]
 
 
 def perform(stage: Stage, cast: Cast, screen: Screen) -> Evidence:
@@ -97,8 +100,11 @@ def perform(stage: Stage, cast: Cast, screen: Screen) -> Evidence:
     ledger = Ledger(stage.assembly.engine)
     lms = LmsSandbox(stage.place.web_url, ACADEMY, stage.place.academy_secret)
     desk = Desk(stage.crm, ledger, lms)
+    office = Office(desk, stage.academy, stage.assembly, screen)
     stage.crm.seed(cast.known)
+    stage.academy.know(cast.story.learners)
     stage.crm.set_faults(script=faults())
+    office.begin(cast)
     screen.say(f"The academy sends {len(cast.story.deliveries):,} signed webhooks, {CONNECTIONS} at a time")
     started = time.monotonic()
     burst, quiet_after = _burst(stage, cast, ledger, lms, screen)
@@ -114,6 +120,7 @@ def perform(stage: Stage, cast: Cast, screen: Screen) -> Evidence:
     live, echoes = _live(desk, cast)
     screen.say("Sales: two contacts are edited by hand, two others are merged")
     sales = desk.work(cast)
+    careers = office.work(cast, live.percentile(95))
     screen.say("Comparing the CRM with the truth, and searching logs and broker for personal data")
     books, night = ledger.books()
     return Evidence(
@@ -127,6 +134,7 @@ def perform(stage: Stage, cast: Cast, screen: Screen) -> Evidence:
         live=live,
         echoes=echoes,
         sales=sales,
+        careers=careers,
         webhooks=stage.crm.webhooks(),
         said=ledger.said(),
         books=books,
@@ -202,7 +210,7 @@ def _repeat(desk: Desk, cast: Cast) -> Repeat:
     report = desk.lms.send(again, concurrency=CONNECTIONS)
     desk.quiet()
     new_ids = sum(one.webhook_id.endswith("_again") for one in again)
-    return Repeat(report, new_ids, desk.seen() - before)
+    return Repeat(report, new_ids, [one["operation"] for one in desk.crm.calls(before)])
 
 
 def _live(desk: Desk, cast: Cast) -> tuple[Live, Echoes]:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from scripts.sandbox.deliveries import Learner
 
 __all__ = ["Academy", "User"]
 
@@ -54,7 +57,10 @@ class Enrollment:
 class Academy:
     """A running LMS; a context manager. Its state is plain attributes, which tests and demos read and change.
 
+    `results` are the events that happened, as its webhooks tell them; `asked` are the moments since which they were
+    asked for, and `page` how many of them an answer holds. `missing` are calls that it does not know.
     `lose` answers are lost after the call was carried out, `refuse` calls are answered 503 and not carried out.
+    `repeats` counts what was written though it was there already, state and deadline.
     """
 
     courses: list[str] = field(default_factory=list)
@@ -62,6 +68,11 @@ class Academy:
     enrollments: dict[tuple[str, str], Enrollment] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     writes: list[tuple[str, str, str]] = field(default_factory=list)
+    repeats: int = 0
+    results: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    page: int = PAGE
+    missing: set[str] = field(default_factory=set)
     lose: int = 0
     refuse: int = 0
     token: str = TOKEN
@@ -89,9 +100,10 @@ class Academy:
     def enrolled(self) -> dict[str, set[str]]:
         """Return the courses that each user, by e-mail, is enrolled in now."""
         found: dict[str, set[str]] = {}
-        for (user_id, course), one in self.enrollments.items():
-            if one.state == "enrolled":
-                found.setdefault(self.users[user_id].email, set()).add(course)
+        with self._lock:
+            for (user_id, course), one in self.enrollments.items():
+                if one.state == "enrolled":
+                    found.setdefault(self.users[user_id].email, set()).add(course)
         return found
 
     def add_users(self, emails: Iterable[str]) -> None:
@@ -100,6 +112,10 @@ class Academy:
             user = User(f"u-{next(self._ids)}", email)
             self.users[user.id] = user
 
+    def know(self, learners: Iterable[Learner]) -> None:
+        """Let the LMS know these learners by the ids that its events call them."""
+        self.users |= {one.lms_user_id: User(one.lms_user_id, one.email, one.full_name) for one in learners}
+
     def _app(self) -> Starlette:
         calls = [
             ("POST", "/users/search", "_search_users"),
@@ -107,6 +123,7 @@ class Academy:
             ("POST", "/enrollments/search", "_search_enrollments"),
             ("POST", "/enrollments", "_write"),
             ("GET", "/courses", "_list_courses"),
+            ("GET", "/results", "_list_results"),
         ]
         return Starlette(
             routes=[Route(path, self._answering(path, name), methods=[kind]) for kind, path, name in calls]
@@ -119,6 +136,8 @@ class Academy:
             body = await request.json() if request.method == "POST" else dict(request.query_params)
             with self._lock:
                 self.calls[path] += 1
+                if path in self.missing:
+                    return JSONResponse({"error": "not found"}, 404)
                 if self.refuse:
                     self.refuse -= 1
                     return JSONResponse({"error": "maintenance"}, 503)
@@ -167,6 +186,7 @@ class Academy:
             return {"trace": one["trace"], "error": {"code": "unknown_course"}}
         self.writes.append((*place, one["state"]))
         there = self.enrollments.get(place)
+        self.repeats += there is not None and (there.state, there.due_at) == (one["state"], one["due_at"])
         was = there.state if there else "removed"
         if was == "removed" and one["state"] != "enrolled":
             return {"trace": one["trace"], "id": None, "created": False}
@@ -181,3 +201,10 @@ class Academy:
         page = self.courses[start : start + PAGE]
         following = str(start + PAGE) if start + PAGE < len(self.courses) else None
         return {"courses": [{"id": one, "name": one, "active": True} for one in page], "next": following}
+
+    def _list_results(self, body: dict[str, Any]) -> dict[str, Any]:
+        since, start = datetime.fromisoformat(body["since"]), int(body.get("cursor", 0))
+        self.asked.append(body["since"])
+        found = [one for one in self.results if datetime.fromisoformat(one["timestamp"]) >= since]
+        following = str(start + self.page) if start + self.page < len(found) else None
+        return {"events": found[start : start + self.page], "next": following}

@@ -16,7 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from scripts.sandbox.answers import Refusal
 from scripts.sandbox.calls import CallLog, CallRecord
+from scripts.sandbox.companies import COMPANY_OPERATIONS, COMPANY_PROPERTY_OPERATIONS, company_portal
 from scripts.sandbox.control import control_routes
+from scripts.sandbox.deal_operations import DEAL_OPERATIONS, OF_DEALS
 from scripts.sandbox.faults import Fault, FaultPlan
 from scripts.sandbox.oauth import TokenDesk
 from scripts.sandbox.operations import (
@@ -41,7 +43,10 @@ OPERATIONS = (
     LIMIT_OPERATIONS,
     EVENT_OPERATIONS,
     NOTE_OPERATIONS,
-    ASSOCIATION_OPERATIONS,
+    (*ASSOCIATION_OPERATIONS, *OF_DEALS),
+    DEAL_OPERATIONS,
+    COMPANY_OPERATIONS,
+    COMPANY_PROPERTY_OPERATIONS,
 )
 VERSIONS = {
     "v3": (
@@ -51,6 +56,9 @@ VERSIONS = {
         "/events/v3",
         "/crm/v3/objects/notes",
         "/crm/v4/associations",
+        "/crm/v3/objects/deals",
+        "/crm/v3/objects/companies",
+        "/crm/v3/properties/companies",
     ),
     "2026-03": (
         "/crm/objects/2026-03/contacts",
@@ -59,6 +67,9 @@ VERSIONS = {
         "/events/2026-03",
         "/crm/objects/2026-03/notes",
         "/crm/associations/2026-03",
+        "/crm/objects/2026-03/deals",
+        "/crm/objects/2026-03/companies",
+        "/crm/properties/2026-03/companies",
     ),
     "2026-09": (
         "/crm/objects/2026-09/contacts",
@@ -67,6 +78,9 @@ VERSIONS = {
         "/events/custom/2026-09",
         "/crm/objects/2026-09/notes",
         "/crm/associations/2026-09",
+        "/crm/objects/2026-09/deals",
+        "/crm/objects/2026-09/companies",
+        "/crm/properties/2026-09/companies",
     ),
 }
 TOKEN_PATHS = {"v3": "/oauth/v3/token", "2026-03": "/oauth/2026-03/token", "2026-09": "/oauth/2026-09/token"}
@@ -79,6 +93,7 @@ class Account:
     """Everything one running sandbox holds."""
 
     portal: Portal
+    companies: Portal = field(default_factory=company_portal)
     token: str = "sandbox-token"
     latency_ms: float = 0.0
     limit: RateLimit = field(default_factory=RateLimit)
@@ -187,7 +202,9 @@ class Operation:
         inputs = body.get("inputs")
         record.inputs = len(inputs) if isinstance(inputs, list) else 1
         params, query = request.path_params, request.query_params
-        call = Call(self._account.portal, self._version, record.number, params, query, body)
+        is_of_companies = self._name.startswith("compan")
+        portal = self._account.companies if is_of_companies else self._account.portal
+        call = Call(portal, self._version, record.number, params, query, body)
         answer = self._handler(call)
         record.processed = True
         return answer

@@ -10,7 +10,7 @@ from typing import Any
 from scripts.sandbox.answers import iso_time
 from scripts.sandbox.happenings import Announcer, Happening
 
-__all__ = ["ALWAYS_SHOWN", "Contact", "Contacts"]
+__all__ = ["ALWAYS_SHOWN", "FIRST_ID", "Contact", "Contacts"]
 
 ALWAYS_SHOWN = ("createdate", "hs_object_id", "lastmodifieddate")
 DEFAULT_SHOWN = ("email", "firstname", "lastname")
@@ -84,7 +84,7 @@ class Contact:
 class Contacts:
     """Contacts by id, by primary and secondary e-mail, by each unique property; and where merged ids lead."""
 
-    def __init__(self, unique: Iterable[str], tell: Announcer) -> None:
+    def __init__(self, unique: Iterable[str], tell: Announcer, first_id: int = FIRST_ID) -> None:
         self._tell = tell
         self._by_id: dict[str, Contact] = {}
         self._numbers: list[int] = []
@@ -92,7 +92,7 @@ class Contacts:
         self._by_secondary: dict[str, Contact] = {}
         self._by_unique: dict[str, dict[str, Contact]] = {name: {} for name in unique}
         self._successor: dict[str, str] = {}
-        self._next = FIRST_ID
+        self._next = first_id
 
     def __iter__(self) -> Iterator[Contact]:
         return iter(self._by_id.values())

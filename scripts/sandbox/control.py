@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from scripts.sandbox.answers import Refusal, now_ms
 from scripts.sandbox.calls import CallLog
+from scripts.sandbox.companies import change_companies, show_companies, show_company_properties
 from scripts.sandbox.faults import FaultPlan
 from scripts.sandbox.happenings import nobody
 from scripts.sandbox.webhooks import Subscriptions, Webhooks
@@ -109,6 +110,27 @@ def erase_contact(account: "Account", asked: dict[str, Any]) -> Any:
     return contact.full()
 
 
+def change_deal(account: "Account", asked: dict[str, Any]) -> Any:
+    """Add a deal (`stage`, `pipeline`, `contacts`), or change the one with `id`.
+
+    `stage` moves it, `add` and `remove` are ids of contacts, `archive` puts it in the bin; `at_ms` is when.
+    """
+    deals = account.portal.deals
+    if "id" not in asked:
+        made = deals.add(asked["stage"], asked.get("pipeline", "default"), asked["contacts"], asked.get("at_ms"))
+        return {"id": made.id}
+    deal = deals.get(asked["id"])
+    if "stage" in asked:
+        deals.move(deal.id, asked["stage"], asked.get("pipeline"), asked.get("at_ms"))
+    for contact in asked.get("add", ()):
+        deals.associate(deal.id, contact)
+    for contact in asked.get("remove", ()):
+        deals.associate(deal.id, contact, removed=True)
+    if asked.get("archive"):
+        deals.archive(deal.id)
+    return {"id": deal.id}
+
+
 def show_webhooks(account: "Account", _asked: dict[str, Any]) -> Any:
     """How many events were told, wait, were delivered, failed; `url` is empty where nobody is told."""
     return account.webhooks.counts() if account.webhooks else {"url": "", "pending": 0}
@@ -199,6 +221,7 @@ def reset(account: "Account", asked: dict[str, Any]) -> Any:
         account.portal.timeline.undefine()
     if asked.get("contacts", True):
         account.portal.clear()
+        account.companies.clear()
     if asked.get("calls", True):
         account.log = CallLog()
     if asked.get("faults", True):
@@ -218,11 +241,15 @@ def control_routes() -> list[Route]:
         ("GET", "calls", show_calls),
         ("GET", "contacts", show_contacts),
         ("POST", "contacts", add_contacts),
+        ("GET", "companies", show_companies),
+        ("POST", "companies", change_companies),
+        ("GET", "company_properties", show_company_properties),
         ("POST", "edit", edit_contact),
         ("POST", "merge", merge_contacts),
         ("POST", "archive", archive_contact),
         ("POST", "restore", restore_contact),
         ("POST", "erase", erase_contact),
+        ("POST", "deal", change_deal),
         ("GET", "webhooks", show_webhooks),
         ("POST", "webhooks", change_webhooks),
         ("GET", "timelines", show_timelines),

@@ -1,4 +1,4 @@
-"""What happens to a contact of the portal, as whoever listens is told: webhooks are made of it."""
+"""What happens to a contact or a deal of the portal, as whoever listens is told: webhooks are made of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,11 +6,13 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Announcer", "Happened", "Happening", "nobody"]
 
-Happened = Literal["creation", "propertyChange", "deletion", "restore", "merge", "privacyDeletion"]
+Happened = Literal["creation", "propertyChange", "deletion", "restore", "merge", "privacyDeletion", "associationChange"]
 
 
 class Happening(NamedTuple):
-    """One thing that happened to the contact `contact_id`; `source` is HubSpot's word for who did it.
+    """One thing that happened to the record `contact_id`, of a contact or a deal as `thing` says.
+
+    `source` is HubSpot's word for who did it. An association is with the record `other_id`, or `is_removed`.
 
     A merge names both records as they were, and `contact_id` is the one that goes on.
     """
@@ -23,6 +25,9 @@ class Happening(NamedTuple):
     value: str = ""
     primary_id: str = ""
     merged_ids: tuple[str, ...] = ()
+    thing: Literal["contact", "deal"] = "contact"
+    other_id: str = ""
+    is_removed: bool = False
 
 
 def nobody(_told: Happening) -> None:

@@ -112,6 +112,18 @@ class HubSpotSandbox:
         """Add contacts the CRM has always known; returns their ids."""
         return list(self._post("contacts", contacts=[dict(one) for one in contacts])["ids"])
 
+    def companies(self) -> dict[str, dict[str, Any]]:
+        """Every live company by id, with all properties, the history of writes and the number of writes."""
+        return {one["id"]: one for one in self._get("companies")["companies"]}
+
+    def change_companies(self, **what: Any) -> list[str]:
+        """Do to companies what people do there, as `companies.change_companies` says; return the new ids."""
+        return list(self._post("companies", **what)["ids"])
+
+    def company_properties(self) -> dict[str, dict[str, Any]]:
+        """Every property of companies by name, as the API shows it."""
+        return {one["name"]: one for one in self._get("company_properties")["properties"]}
+
     def edit(self, email: str, properties: Mapping[str, str]) -> None:
         """Change a contact as a person in the CRM does."""
         self._post("edit", email=email, properties=dict(properties))
@@ -131,6 +143,10 @@ class HubSpotSandbox:
     def erase(self, record_id: str, *, deletion_first: bool = False) -> None:
         """Delete a contact for good, for its privacy."""
         self._post("erase", id=record_id, deletion_first=deletion_first)
+
+    def deal(self, **asked: Any) -> str:
+        """Add a deal, or change one as a person in the CRM does; returns its id. See `control.change_deal`."""
+        return str(self._post("deal", **asked)["id"])
 
     def send_webhooks(self, url: str, secret: str, **more: Any) -> None:
         """Tell `url` what happens from now on; see `webhooks.Subscriptions` for the other fields."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.sandbox.answers import InvalidValue, Refusal, invalid_values, not_found, now_ms
-from scripts.sandbox.contacts import Contact, Contacts
+from scripts.sandbox.contacts import FIRST_ID, Contact, Contacts
+from scripts.sandbox.deals import Deals
 from scripts.sandbox.happenings import Announcer
 from scripts.sandbox.inputs import (
     batch_inputs,
@@ -54,18 +55,26 @@ class Claims:
 class Portal:
     """Contacts, properties and rules of one HubSpot account, in memory."""
 
-    def __init__(self, properties: Iterable[Property] | None = None, options: PortalOptions | None = None) -> None:
+    def __init__(
+        self,
+        properties: Iterable[Property] | None = None,
+        options: PortalOptions | None = None,
+        *,
+        first_id: int = FIRST_ID,
+    ) -> None:
+        """`first_id` is the number of the first record."""
         self.schema = Schema.of(properties or [*default_properties(), *lms_properties()])
         self.options = options or PortalOptions()
         self.announcer = Announcer()
         self.timeline = Timeline(PORTAL_ID)
-        self._random = random.Random(4242)
+        self._random, self._first_id = random.Random(4242), first_id
         self.clear()
 
     def clear(self) -> None:
         """Forget every contact and what is on its timeline."""
         self.timeline.clear()
-        self.contacts = Contacts(self.schema.exclusive - {"email"}, self.announcer)
+        self.deals = Deals(self.announcer)
+        self.contacts = Contacts(self.schema.exclusive - {"email"}, self.announcer, self._first_id)
 
     def add_property(self, asked: Document) -> Property:
         """Create a property as the API does."""

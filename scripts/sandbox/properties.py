@@ -9,7 +9,7 @@ from typing import Any
 from scripts.sandbox.answers import InvalidValue, iso_time
 from scripts.sandbox.catalogue import PRODUCTS
 
-__all__ = ["YES_NO", "Property", "default_properties", "lms_properties"]
+__all__ = ["COMPANY_OF_CONTACT", "YES_NO", "Property", "default_properties", "lms_properties"]
 
 EMAIL = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@([a-z0-9-]+\.)+[a-z]{2,}")
 NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -18,6 +18,7 @@ DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_TEXT = 65_536
+COMPANY_OF_CONTACT = "associatedcompanyid"
 YES_NO = ("true", "false")
 STAGES = (
     "subscriber",
@@ -162,6 +163,7 @@ def default_properties() -> list[Property]:
         Property("phone", "Phone number", field_type="phonenumber"),
         Property("company", "Company name"),
         Property("jobtitle", "Job title"),
+        Property(COMPANY_OF_CONTACT, "Primary Associated Company ID", "number", "number"),
         Property("lifecyclestage", "Lifecycle stage", "enumeration", "radio", options=STAGES, forward_only=True),
         Property("createdate", "Create date", "datetime", "date", read_only=True),
         Property("lastmodifieddate", "Last modified date", "datetime", "date", read_only=True),

@@ -12,21 +12,33 @@ DEFINITIONS = ("crm.schemas.contacts.read", *READ)
 NEW_DEFINITIONS = ("crm.schemas.contacts.write",)
 DEFINE_EVENTS = ("behavioral_events.event_definitions.read_write",)
 SEND_EVENTS = ("analytics.behavioral_events.send",)
+READ_DEALS = ("crm.objects.deals.read",)
+COMPANIES = ("crm.objects.companies.read", "crm.objects.companies.write")
+OF_COMPANIES = ("crm.schemas.companies.read", *COMPANIES[:1])
+READING_COMPANIES = frozenset({"companies.batch_read", "companies.get"})
 NOTES = frozenset({"notes.batch_read", "notes.of_contacts"})
 READING = NOTES | frozenset({"contacts.batch_read", "contacts.get", "contacts.list", "limits.custom_properties"})
 
 
 def needed(operation: str) -> tuple[str, ...]:
     """The scopes of which an operation needs any one; empty where it needs none."""
-    if operation in READING:
-        return READ
-    if operation.startswith(("contacts.", "notes.")):
-        return WRITE
+    if operation in ("deals.batch_read", "contacts.of_deals"):
+        return READ_DEALS
+    if operation.startswith("compan"):
+        return _of_companies(operation)
+    if operation.startswith(("contacts.", "notes.")) or operation in READING:
+        return READ if operation in READING else WRITE
     if operation.startswith("custom_events."):
         return SEND_EVENTS if operation.startswith("custom_events.send") else DEFINE_EVENTS
     if operation.startswith("properties."):
         return NEW_DEFINITIONS if operation.endswith("create") else DEFINITIONS
     return ()
+
+
+def _of_companies(operation: str) -> tuple[str, ...]:
+    if operation.startswith("companies."):
+        return COMPANIES[:1] if operation in READING_COMPANIES else COMPANIES[1:]
+    return ("crm.schemas.companies.write",) if operation.endswith("create") else OF_COMPANIES
 
 
 def require(operation: str, missing: Collection[str]) -> None:

@@ -27,7 +27,8 @@ __all__ = ["Subscriptions", "Webhooks", "sign"]
 PORTAL_ID, APP_ID = 4242, 1160452
 LINGER = 0.01
 """Seconds that an event waits for others to share its request."""
-TYPES = ("creation", "propertyChange", "deletion", "restore", "merge", "privacyDeletion")
+TYPES = ("creation", "propertyChange", "deletion", "restore", "merge", "privacyDeletion", "associationChange")
+TYPE_IDS = {"contact": "0-1", "deal": "0-3"}
 DECODED = {"%3A": ":", "%2F": "/", "%3F": "?", "%40": "@", "%21": "!", "%24": "$", "%27": "'"}
 DECODED |= {"%28": "(", "%29": ")", "%2A": "*", "%2C": ",", "%3B": ";"}
 
@@ -45,17 +46,20 @@ class Subscriptions:
     """Who is told what, and how badly.
 
     `url` is called and must be on this machine; `public_url` is what is signed, as if a proxy stood in between.
-    `properties` are those whose changes are told, and of `redacted` ones the value is hidden. `duplicates` is the
-    chance that an event is sent twice; every `lose_every`-th is never sent; `delay` in seconds; `shuffled` loses the
-    order. A request that fails is sent again, `attempts` times in all, after growing waits. `form` "generic" writes
-    `object.*`; `merge_payload` "primary" leaves the new id out, and with `merge_tells_ends` deletions of the merged
-    records, and the creation of a new one, are told as well. `shared_event_ids`: every event has the same eventId.
+    `properties` are those whose changes are told, `deal_properties` those of deals, and of `redacted` ones the value
+    is hidden. `duplicates` is the chance that an event is sent twice, and of the properties in `doubled` each one is;
+    every `lose_every`-th is never sent; `delay` in seconds; `shuffled` loses the order. A request that fails is sent
+    again, `attempts` times in all, after growing waits. `form` "generic" writes `object.*`; `merge_payload` "primary"
+    leaves the new id out, and with
+    `merge_tells_ends` deletions of the merged records, and the creation of a new one, are told as well.
+    `shared_event_ids`: every event has the same eventId.
     """
 
     url: str
     secret: str
     public_url: str = ""
     properties: tuple[str, ...] = ()
+    deal_properties: tuple[str, ...] = ("dealstage",)
     types: tuple[str, ...] = TYPES
     form: Literal["classic", "generic"] = "classic"
     merge_payload: Literal["new", "primary"] = "new"
@@ -65,6 +69,7 @@ class Subscriptions:
     portal_id: int = PORTAL_ID
     batch: int = 100
     duplicates: float = 0.0
+    doubled: tuple[str, ...] = ()
     shuffled: bool = False
     delay: float = 0.0
     lose_every: int = 0
@@ -114,7 +119,8 @@ class Webhooks:
 
     def _tell(self, happening: Happening) -> None:
         asked = self._asked
-        unsubscribed = happening.happened == "propertyChange" and happening.property not in asked.properties
+        names = asked.properties if happening.thing == "contact" else asked.deal_properties
+        unsubscribed = happening.happened == "propertyChange" and happening.property not in names
         if happening.happened not in asked.types or unsubscribed:
             return
         with self._changed:
@@ -124,7 +130,9 @@ class Webhooks:
                 return
             event = self._event(happening)
             self._put(event, 0, asked.delay)
-            if self._dice.random() < asked.duplicates:
+            doubled = happening.property in asked.doubled
+            self._outcomes["doubled"] += doubled
+            if self._dice.random() < asked.duplicates or doubled:
                 self._outcomes["duplicates"] += 1
                 self._put(event, self._dice.choice((0, 1)), asked.delay + self._dice.uniform(0, 0.2))
             self._changed.notify()
@@ -138,10 +146,10 @@ class Webhooks:
     def counts(self) -> dict[str, Any]:
         """How many events were `told`, and became `delivered`, `failed`, `lost`, sent twice (`duplicates`) or wait.
 
-        An event that is sent twice is pending, and delivered or failed, twice.
+        An event that is sent twice is pending, and delivered or failed, twice; `doubled` were asked for by property.
         """
         with self._changed:
-            became = {name: self._outcomes[name] for name in ("delivered", "failed", "lost", "duplicates")}
+            became = {name: self._outcomes[name] for name in ("delivered", "failed", "lost", "duplicates", "doubled")}
             sent = {"requests": self._requests, "statuses": dict(self._statuses)}
             return {"url": self._asked.url, "told": self._told, "pending": self._pending, **became, **sent}
 
@@ -162,13 +170,13 @@ class Webhooks:
             "portalId": asked.portal_id,
             "appId": APP_ID,
             "occurredAt": happening.at_ms,
-            "subscriptionType": f"{'object' if generic else 'contact'}.{word}",
+            "subscriptionType": f"{'object' if generic else happening.thing}.{word}",
             "objectId": int(happening.contact_id),
             "changeSource": happening.source,
             "sourceId": "userId:7001" if happening.source == "CRM_UI" else str(APP_ID),
         }
         if generic:
-            event["objectTypeId"] = "0-1"
+            event["objectTypeId"] = TYPE_IDS[happening.thing]
         if word == "propertyChange":
             hidden = happening.property in asked.redacted
             event["propertyName"] = happening.property
@@ -183,6 +191,10 @@ class Webhooks:
                 event["objectId"] = event["primaryObjectId"]
             elif happening.contact_id != happening.primary_id:
                 event["newObjectId"] = event["objectId"]
+        elif word == "associationChange":
+            del event["objectId"]
+            event |= {"associationType": "DEAL_TO_CONTACT", "associationRemoved": happening.is_removed}
+            event |= {"fromObjectId": int(happening.contact_id), "toObjectId": int(happening.other_id)}
         elif word in ("creation", "deletion"):
             event["changeFlag"] = "NEW" if word == "creation" else "DELETED"
         return event

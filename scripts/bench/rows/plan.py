@@ -24,7 +24,7 @@ from scripts.bench.figures import Line, Panel, Row, Sample, Turn, at_most
 from scripts.bench.process import BenchFailed
 from tasks.assembly import Assembly
 
-__all__ = ["ROW"]
+__all__ = ["ROW", "fill"]
 
 FACTS = 20
 ADDED = 30
@@ -60,7 +60,7 @@ def measure(arena: Arena, turn: Turn) -> Sample:
         folder = arena.folder / "bench-rules"
         with assembly.engine.begin() as db:
             _write_rules(db, folder)
-        _fill(assembly, count)
+        fill(assembly, count)
         assembly.engine.dispose()
         seconds = _planned(arena, running, folder, count)
         turn.say(f"plan: {seconds:.1f} s for {count:,} people")
@@ -101,7 +101,7 @@ def _write_rules(db: Connection, folder: Path) -> None:
     export.write(new, folder, force=True)
 
 
-def _fill(assembly: Assembly, count: int) -> None:
+def fill(assembly: Assembly, count: int) -> None:
     """Write people who completed one course every 23 hours, and were written to the CRM."""
     with assembly.engine.begin() as db:
         ids = people.new_ids(db, count)
