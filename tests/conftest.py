@@ -1,6 +1,8 @@
 """What tests share: one embedded Postgres and Valkey per test process, and a migrated database of its own per test."""
 
 import base64
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,24 @@ from scripts.migrations import upgrade
 from tasks.embedded.servers import EmbeddedServers
 
 TEMPLATE = "coursewire_template"
+Clerk = psycopg.Connection[tuple[object, ...]]
+WAITING = ("e2e", "faults")
+"""The folders whose tests mostly wait: for processes to start, for leases and time-outs to end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix files that wait with files that compute, where several processes share the cores; the last ones are short.
+
+    The processes of pytest-xdist take file after file in this order (`--dist loadfile --no-loadscope-reorder`).
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    files = list(dict.fromkeys(item.path for item in items))
+    waiting = [path for path in files if path.parent.name in WAITING]
+    others = [path for path in files if path.parent.name not in WAITING]
+    place = {path: 0.8 * number / len(waiting) for number, path in enumerate(waiting)}
+    place |= {path: number / len(others) for number, path in enumerate(others)}
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,6 +47,13 @@ def own_logs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logs, "configure", lambda *_: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeded_ctrl_c() -> None:
+    """Let the processes that tests start obey Ctrl-C: a job that a script started with `&` passes its deafness on."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +73,29 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
     """Postgres and Valkey that are thrown away: no fsync."""
     folder: Path = tmp_path_factory.mktemp("servers")
     with EmbeddedServers(folder, durable=False) as running:
+        _let_in_quickly(running.database_url)
         yield running
 
 
+def _let_in_quickly(database_url: str) -> None:
+    """Store the password with one round of hashing instead of 4,096, which cost more than all else of a connection."""
+    with psycopg.connect(database_url, autocommit=True) as db:
+        if db.info.server_version >= 160_000:
+            db.execute("SET scram_iterations = 1")
+            db.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(db.info.password)))
+
+
 @pytest.fixture(scope="session")
-def template(servers: EmbeddedServers, keyring: KeyRing) -> str:
-    """The name of a migrated database to copy from."""
+def clerk(servers: EmbeddedServers) -> Iterator[Clerk]:
+    """Who makes and drops databases, over one connection: a new one each time would cost as much again."""
     with psycopg.connect(servers.database_url, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+        yield db
+
+
+@pytest.fixture(scope="session")
+def template(servers: EmbeddedServers, clerk: Clerk, keyring: KeyRing) -> str:
+    """The name of a migrated database to copy from."""
+    clerk.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
     engine = engine_for(_url(servers, TEMPLATE))
     with engine.begin() as db:
         upgrade(db)
@@ -67,26 +109,24 @@ _serial = iter(range(1_000_000))
 
 
 @contextmanager
-def _fresh_database(servers: EmbeddedServers, template: str) -> Iterator[str]:
+def _fresh_database(servers: EmbeddedServers, clerk: Clerk, template: str) -> Iterator[str]:
     name = f"test_{next(_serial)}"
-    with psycopg.connect(servers.database_url, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+    clerk.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
     yield _url(servers, name)
-    with psycopg.connect(servers.database_url, autocommit=True) as db:
-        db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    clerk.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture
-def database_url(servers: EmbeddedServers, template: str) -> Iterator[str]:
+def database_url(servers: EmbeddedServers, clerk: Clerk, template: str) -> Iterator[str]:
     """The address of a fresh, migrated database; dropped after the test."""
-    with _fresh_database(servers, template) as url:
+    with _fresh_database(servers, clerk, template) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def module_database_url(servers: EmbeddedServers, template: str) -> Iterator[str]:
+def module_database_url(servers: EmbeddedServers, clerk: Clerk, template: str) -> Iterator[str]:
     """The same for a whole file, where each test minds what the others left."""
-    with _fresh_database(servers, template) as url:
+    with _fresh_database(servers, clerk, template) as url:
         yield url
 
 

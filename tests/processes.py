@@ -22,6 +22,7 @@ from tasks.embedded.process import free_port
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OLD_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+LONGEST_PAUSE = 0.15
 ADA = Learner("u-1", "ada.byron@example.com", "Ada Byron")
 
 CONNECTIONS = """
@@ -43,11 +44,15 @@ routes:
 
 
 def until(holds: Callable[[], object], seconds: float = 20, every: float = 0.02) -> None:
-    """Wait for a condition, and fail when it does not come true in time."""
-    deadline = time.monotonic() + seconds
+    """Wait for a condition, and fail when it does not come true in time.
+
+    It looks after `every` seconds first, and less and less often: a look may cost as much as what it waits for.
+    """
+    deadline, pause = time.monotonic() + seconds, every
     while not holds():
         assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(every)
+        time.sleep(pause)
+        pause = min(pause * 1.3, max(every, LONGEST_PAUSE))
 
 
 def gone(pid: int) -> bool:

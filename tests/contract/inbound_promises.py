@@ -3,7 +3,6 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from itertools import product
 from typing import Any, ClassVar, NamedTuple, Self
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from integration.config import ConnectionConfig
 from integration.connectors import registry
 from integration.errors import Ignored, Reason, Refused, Rejected
+from integration.model.deals import DealHint
 from integration.model.events import Kind, LearningEvent
 from integration.model.hints import ContactHint
 from integration.ports import Inbound, Received
@@ -152,28 +152,18 @@ class InboundPromises:
     @given(raw=_ANY_BYTES)
     def test_split_takes_or_refuses(self, inbound: Inbound, raw: bytes) -> None:
         """A body is split, or refused with 400; what is split off is then understood, ignored or rejected."""
-        refused: Refused | None = None
-        found: list[Received] = []
-        try:
-            found = inbound.split({}, raw)
-        except Refused as error:
-            refused = error
-        if refused is not None:
-            assert refused.status == 400
-            assert_quiet(refused)
-        for one in found:
-            self._understood(inbound, one, name_shown=True)
+        for one in self._assert_split_or_refused(inbound, raw):
+            self._assert_fits(inbound, one, name_shown=True)
 
     @_relaxed
     @given(raw=_ANY_BYTES)
     def test_translate_says_why_and_nothing_more(self, inbound: Inbound, raw: bytes) -> None:
         """Any bytes are understood, ignored or rejected: no other error, and nothing of them in the text."""
-        try:
-            inbound.translate(raw)
-        except (Ignored, Rejected) as error:
-            # Names of unknown events are shown, and these bytes may hold one by chance.
-            if error.reason is not Reason.UNKNOWN_TYPE:
-                assert_quiet(error)
+        found = self._translated(inbound, raw)
+        if not isinstance(found, Ignored | Rejected):
+            assert all(isinstance(thing, LearningEvent | ContactHint | DealHint) for thing in found)
+        elif found.reason is not Reason.UNKNOWN_TYPE:  # it names the event, and these bytes may hold one by chance
+            assert_quiet(found)
 
     def test_no_value_is_ever_quoted(self, sender: Sender, inbound: Inbound) -> None:
         """Something personal in the place of each value in turn: the error names the field, and never holds it."""
@@ -182,9 +172,8 @@ class InboundPromises:
         for (said, path), personal in product(places, (email, [email], {email: email})):
             broken = deepcopy(said)
             _put(broken, path, personal)
-            with suppress(Refused):
-                for one in inbound.split({}, orjson.dumps(broken)):
-                    self._understood(inbound, one, name_shown=sender.kind_at in path)
+            for one in self._assert_split_or_refused(inbound, orjson.dumps(broken)):
+                self._assert_fits(inbound, one, name_shown=sender.kind_at in path)
 
     @_relaxed
     @given(data=st.data())
@@ -194,11 +183,11 @@ class InboundPromises:
         path = data.draw(st.sampled_from([*_paths(said)]))
         _put(said, path, data.draw(JUNK))
         try:
-            found = inbound.split({}, orjson.dumps(said, option=orjson.OPT_NON_STR_KEYS))
-        except (Refused, orjson.JSONEncodeError):
-            return
-        for one in found:
-            self._understood(inbound, one, name_shown=sender.kind_at in path)
+            raw = orjson.dumps(said, option=orjson.OPT_NON_STR_KEYS)
+        except orjson.JSONEncodeError:
+            return  # nobody can send this
+        for one in self._assert_split_or_refused(inbound, raw):
+            self._assert_fits(inbound, one, name_shown=sender.kind_at in path)
 
     def test_kinds_are_those_of_the_events(self, sender: Sender, inbound: Inbound) -> None:
         """A row is given to the task that its events belong to."""
@@ -211,21 +200,42 @@ class InboundPromises:
         return inbound.split(one.headers, one.raw)
 
     def _kinds(self, inbound: Inbound, one: Delivery) -> list[Kind]:
-        return [kind for received in self._split(inbound, one) for kind in self._understood(inbound, received)]
+        return [kind for received in self._split(inbound, one) for kind in self._assert_fits(inbound, received)]
 
     @staticmethod
-    def _understood(inbound: Inbound, one: Received, *, name_shown: bool = False) -> list[Kind]:
-        """Return the kinds of what a payload means; none where it is ignored or rejected, with nothing of it said."""
+    def _assert_split_or_refused(inbound: Inbound, raw: bytes) -> list[Received]:
+        """Return what a body is split into; none where it is refused, which is with 400 and nothing of it said."""
+        refused: Refused | None = None
+        found: list[Received] = []
         try:
-            found = inbound.translate(one.payload)
+            found = inbound.split({}, raw)
+        except Refused as error:
+            refused = error
+        if refused is not None:
+            assert refused.status == 400
+            assert_quiet(refused)
+        return found
+
+    @staticmethod
+    def _translated(inbound: Inbound, payload: bytes) -> Sequence[Any] | Ignored | Rejected:
+        """Return what a payload means, or why it means nothing; any other error fails the test."""
+        try:
+            return inbound.translate(payload)
         except (Ignored, Rejected) as error:
-            if not (name_shown and error.reason is Reason.UNKNOWN_TYPE):
-                assert_quiet(error)
+            return error
+
+    @classmethod
+    def _assert_fits(cls, inbound: Inbound, one: Received, *, name_shown: bool = False) -> list[Kind]:
+        """Return the kinds of what a payload means, which fit its row; none where it means nothing, quietly."""
+        found = cls._translated(inbound, one.payload)
+        if isinstance(found, Ignored | Rejected):
+            if not (name_shown and found.reason is Reason.UNKNOWN_TYPE):
+                assert_quiet(found)
             return []
         about_contacts = (Kind.CONTACT, Kind.ROLE_CHANGE)
         for thing in found:
             fits = one.kind is thing.type.kind if isinstance(thing, LearningEvent) else one.kind in about_contacts
-            assert fits, (one.kind, thing.type)
+            assert fits, (one.kind, thing)
         return [one.kind for _ in found]
 
 

@@ -1,8 +1,9 @@
 """One set of promises that every connector is run through, by port; and what a registered system must be run through.
 
 `tests/contract/test_suite_<system>.py` fills a stage for each port of the system: who sends (`Sender`), which LMS
-people are enrolled in (`Lms`), which CRM keeps contacts (`Crm`). The promises themselves are the same for all, and may
-be neither changed nor left out there. docs/connectors.md shows how to write one.
+people are enrolled in (`Lms`), which one is asked what happened (`Results`), which CRM keeps contacts (`Crm`), who
+keeps files for us (`Host`). The promises themselves are the same for all, and may be neither changed nor left out
+there. docs/connectors.md shows how to write one.
 """
 
 import importlib
@@ -14,15 +15,21 @@ from typing import Any
 from integration.connectors.registry import System
 from tests.contract.contact_promises import ContactPromises, Crm
 from tests.contract.enrollment_promises import EnrollmentPromises, Lms
+from tests.contract.file_promises import FilePromises, Host
 from tests.contract.inbound_promises import Delivery, InboundPromises, Sender
+from tests.contract.result_promises import ResultPromises, Results
 
 __all__ = [
     "ContactPromises",
     "Crm",
     "Delivery",
     "EnrollmentPromises",
+    "FilePromises",
+    "Host",
     "InboundPromises",
     "Lms",
+    "ResultPromises",
+    "Results",
     "Sender",
     "demanded",
     "missing",
@@ -37,6 +44,8 @@ def demanded(system: System) -> tuple[type[Any], ...]:
         InboundPromises: system.inbound,
         ContactPromises: system.contacts,
         EnrollmentPromises: system.enrollments,
+        ResultPromises: system.results,
+        FilePromises: system.files,
     }
     return tuple(promises for promises, factory in ports.items() if factory is not None)
 

@@ -18,7 +18,7 @@ from integration.connectors.lms.moodle_php import unserialize
 from integration.connectors.lms.moodle_webhooks import Webhooks
 from integration.errors import Ignored, Reason, Refused, Rejected
 from integration.model.events import EventType, Kind, LearningEvent
-from integration.webhook.app import _check_media_type
+from integration.webhook.body import check_media_type
 
 SAMPLES = Path(__file__).parents[3] / "shared/samples"
 NAMES = sorted(path.name for path in (SAMPLES / "moodle").glob("*.json"))
@@ -421,7 +421,7 @@ def test_json_that_is_called_a_form_is_taken() -> None:
     """The plugin may call its JSON a form; nobody else may."""
     allowed = registry.SYSTEMS["moodle"].capabilities.media_types
     said = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8"}
-    _check_media_type(said, allowed)
+    check_media_type(said, allowed)
     with pytest.raises(Refused) as raised:
-        _check_media_type(said, registry.SYSTEMS["standard"].capabilities.media_types)
+        check_media_type(said, registry.SYSTEMS["standard"].capabilities.media_types)
     assert raised.value.reason is Reason.UNSUPPORTED_MEDIA_TYPE

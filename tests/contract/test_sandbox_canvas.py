@@ -13,7 +13,7 @@ from integration.connectors import registry
 from integration.errors import ConnectionBroken, Reason, Refused, RetryLater
 from integration.model.contacts import Failed
 from integration.model.enrollments import Enrolled, EnrollmentWrite, ListedCourse, NewUser, RemoteEnrollment
-from integration.model.events import EventType
+from integration.model.events import EventType, LearningEvent
 from integration.ports import EnrollmentStore
 from scripts.sandbox.canvas import CanvasAccount, create_app
 
@@ -155,6 +155,7 @@ def test_its_signed_events_are_believed(
     inbound.verify("POST", "https://sync.test/webhooks/canvas", {}, raw)
     (received,) = inbound.split({}, raw)
     (event,) = inbound.translate(received.payload)
+    assert isinstance(event, LearningEvent)
     assert event.type is EventType.ENROLLMENT_CREATED
     assert event.learner.lms_user_id == str(ada["id"])
     assert event.subject.id == str(course["id"])

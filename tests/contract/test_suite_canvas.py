@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import orjson
 
@@ -12,7 +12,15 @@ from integration.model.enrollments import EnrollmentState
 from scripts.sandbox.canvas import SHARD, CanvasAccount, create_app
 from tests.contract.called_promises import TOKEN
 from tests.contract.quiet import MARK
-from tests.contract.suite import Delivery, EnrollmentPromises, InboundPromises, Lms, Sender
+from tests.contract.suite import (
+    Delivery,
+    EnrollmentPromises,
+    InboundPromises,
+    Lms,
+    ResultPromises,
+    Results,
+    Sender,
+)
 from tests.contract.wire import Said, served
 
 REFUSED = Said(
@@ -147,3 +155,51 @@ class TestEnrollments(EnrollmentPromises):
     """Enrolments."""
 
     stage = Account
+
+
+class AccountResults(Results):
+    """What the sandbox lists, two entries a page; a course without modules and one that is gone are asked for too."""
+
+    system = "canvas"
+    connection: ClassVar[Mapping[str, Any]] = {
+        "webhook": {"secrets": [{"env": "TEST_SUITE_SECRET"}]},
+        "options": {"unsigned_events": True},
+    }
+    environment: ClassVar[Mapping[str, str]] = {"TEST_SUITE_SECRET": TOKEN}
+    token_refused = REFUSED
+    throttled = THROTTLED
+
+    @contextmanager
+    def serve(self) -> Iterator[str]:
+        """Serve an account with a course whose requirements people meet."""
+        self._account = CanvasAccount(token=TOKEN, most=2)
+        self._course = self._account.add_course("Sales")["id"]
+        self._plain = self._account.add_course("Reading")["id"]
+        self._account.plain.add(self._plain)
+        with served(create_app(self._account)) as address:
+            yield address
+
+    def happen(self, at: datetime) -> Any:
+        """Canvas sends a live event with global ids; the time is that of the completion."""
+        user = self._account.add_user(f"{next(self._account.ids)}-{MARK}@example.com", name=f"Ada {MARK}")
+        when = at.isoformat().replace("+00:00", "Z")
+        number = next(self._account.ids)
+        about = {"user_id": user["id"], "course_id": self._course, "type": "StudentEnrollment"}
+        times = {"created_at": when, "updated_at": when, "enrollment_state": "active"}
+        self._account.enrollments[number] = {"id": number, **about, **times}
+        self._account.completed[user["id"], self._course] = when
+        first = self._account.live_event("enrollment_created", self._account.enrollments[number])
+        progress = {"completed_at": when, "requirement_count": 6, "requirement_completed_count": 6}
+        person = {"id": str(user["id"]), "email": user["email"], "name": user["name"]}
+        body = {"course": {"id": str(SHARD + self._course)}, "progress": progress, "user": person}
+        return {"metadata": first["metadata"] | {"event_name": "course_completed"}, "body": body}
+
+    def courses(self) -> Sequence[str]:
+        """In order, as texts are."""
+        return sorted(["999998", str(self._course), str(self._plain)])
+
+
+class TestResults(ResultPromises):
+    """What happened."""
+
+    stage = AccountResults

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 import orjson
 
@@ -11,7 +12,15 @@ from scripts.sandbox import moodle
 from tests.contract.called_promises import TOKEN
 from tests.contract.inbound_promises import TOKEN as SECRET
 from tests.contract.quiet import MARK
-from tests.contract.suite import Delivery, EnrollmentPromises, InboundPromises, Lms, Sender
+from tests.contract.suite import (
+    Delivery,
+    EnrollmentPromises,
+    InboundPromises,
+    Lms,
+    ResultPromises,
+    Results,
+    Sender,
+)
 from tests.contract.wire import Said
 
 
@@ -107,3 +116,44 @@ class TestEnrollments(EnrollmentPromises):
     """Enrolments."""
 
     stage = Site
+
+
+class SiteResults(Results):
+    """What the sandbox lists; a course without criteria and one that is gone are asked for too."""
+
+    system = "moodle"
+    connection: ClassVar[Mapping[str, Any]] = {"webhook": {"secrets": [{"env": "TEST_SUITE_SECRET"}]}}
+    environment: ClassVar[Mapping[str, str]] = {"TEST_SUITE_SECRET": SECRET}
+    token_refused = Site.token_refused
+    throttled = Site.throttled
+    failing = Site.failing
+
+    @contextmanager
+    def serve(self) -> Iterator[str]:
+        """Serve a site with a course that people complete, and one that nobody can."""
+        self._site = moodle.MoodleSite(TOKEN, {12: "Sales", 13: "Reading"})
+        self._site.no_criteria.add(13)
+        for n in range(25):  # more than a page, and none of them has completed anything
+            self._site.enrolments[self._site.add_user(f"{n}-{MARK}@example.com"), 12] = 0
+        with moodle.serving(self._site) as address:
+            yield address
+
+    def happen(self, at: datetime) -> Any:
+        """The plugin tells of it when cron has found out, a minute later."""
+        user = self._site.add_user(f"{len(self._site.users)}-{MARK}@example.com")
+        self._site.enrolments[user, 12] = self._site.enrolments[user, 13] = 0
+        self._site.completed[user, 12] = int(at.timestamp())
+        later = int(at.timestamp()) + 60
+        return orjson.loads(
+            moodle.event(r"\core\event\course_completed", learner=user, course=12, at=later, token=SECRET)
+        )
+
+    def courses(self) -> Sequence[str]:
+        """In order, as texts are."""
+        return ["1", "12", "13", "999998"]
+
+
+class TestResults(ResultPromises):
+    """What happened."""
+
+    stage = SiteResults

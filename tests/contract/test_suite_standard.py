@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from hashlib import sha256
 from time import time
 from typing import Any, ClassVar
@@ -14,7 +15,15 @@ from scripts.sandbox import academy
 from scripts.sandbox.lms import sign
 from tests.contract.called_promises import TOKEN
 from tests.contract.quiet import MARK
-from tests.contract.suite import Delivery, EnrollmentPromises, InboundPromises, Lms, Sender
+from tests.contract.suite import (
+    Delivery,
+    EnrollmentPromises,
+    InboundPromises,
+    Lms,
+    ResultPromises,
+    Results,
+    Sender,
+)
 from tests.contract.wire import Said
 
 SECRET, STRANGER = (
@@ -124,3 +133,35 @@ class TestEnrollments(EnrollmentPromises):
     """Enrolments."""
 
     stage = AcademyLms
+
+
+class AcademyResults(Results):
+    """What the sandbox lists."""
+
+    system = "standard"
+    connection: ClassVar[Mapping[str, Any]] = AcademyLms.connection
+    environment: ClassVar[Mapping[str, str]] = AcademyLms.environment
+    throttled = AcademyLms.throttled
+
+    @contextmanager
+    def serve(self) -> Iterator[str]:
+        """Serve an academy of short pages."""
+        with academy.Academy(token=TOKEN, page=3) as self._academy:
+            yield self._academy.url
+
+    def happen(self, at: datetime) -> Any:
+        """It lists what its webhooks say."""
+        learner = {"lms_user_id": f"u-{len(self._academy.results)}", "email": f"{MARK}@example.com"}
+        data = {"learner": learner, "course": {"id": "demo"}, "score": 90, "passed": True}
+        self._academy.results.append({"type": "course.completed", "timestamp": at.isoformat(), "data": data})
+        return self._academy.results[-1]
+
+    def courses(self) -> Sequence[str]:
+        """Nobody asks."""
+        return ["demo"]
+
+
+class TestResults(ResultPromises):
+    """What happened."""
+
+    stage = AcademyResults

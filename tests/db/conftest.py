@@ -84,6 +84,7 @@ def put(database_url: str, keyring: KeyRing) -> Put:
                     "kind": [kind] * len(raws),
                     "payload": [keyring.seal(raw, inbox.payload_context(connection, request)) for raw in raws],
                     "request_id": [request] * len(raws),
+                    "origin": "live",
                     "status": "received",
                     "reason": None,
                 },
@@ -117,7 +118,7 @@ def pipeline(
     monkeypatch.setenv("TEST_SECRET", "whsec_" + "QUJD" * 8)
     inbound: dict[str, Inbound] = {name: Standard(config.connections[name]) for name in ("academy", "campus")}
     inbound["crm"] = Telling()
-    return Pipeline(engine, config, inbound, keyring, keys, lambda _: T0 + timedelta(days=365))
+    return Pipeline(engine, config, inbound, keyring, keys, lambda _connection, _pace: T0 + timedelta(days=365))
 
 
 @pytest.fixture(params=[1, 3])

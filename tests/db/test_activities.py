@@ -25,7 +25,7 @@ from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import backlog, breakers, connections, deliveries
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
-from tasks.assembly import CallLog
+from tasks.calls import CallLog
 from tasks.projection import Projector
 from tests.db.conftest import CONFIG, Put, event
 from tests.db.test_flush import plenty
@@ -125,7 +125,7 @@ def make(engine: Engine, keyring: KeyRing, keys: IndexKeys, crm: HubSpotSandbox,
         assert activities
         project = Projector(config, keyring).contacts
         inbound = {name: Standard(config.connections[name]) for name in ("academy", "campus")}
-        night = lambda _: datetime.now(UTC) + timedelta(hours=8)  # noqa: E731
+        night = lambda *_: datetime.now(UTC) + timedelta(hours=8)  # noqa: E731
         return Place(
             engine,
             crm,

@@ -9,8 +9,8 @@ from typer.testing import CliRunner, Result
 from tasks.cli import app
 from tasks.commands import courses as commands
 from tests.db.conftest import event
-from tests.db.firm import Firm, ground
-from tests.db.test_learning import ADA, firm, learning, make_ae, portal
+from tests.db.firm import Firm, ground, portal
+from tests.db.test_learning import ADA, firm, learning, make_ae
 from tests.db.test_pipeline import rows
 
 __all__ = ["firm", "ground", "portal"]

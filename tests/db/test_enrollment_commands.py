@@ -10,8 +10,8 @@ from integration.storage import replays
 from integration.storage.replays import PutBack
 from tasks.cli import app
 from tasks.commands import dead, dead_replay, parked, replaying
-from tests.db.firm import Firm, ground
-from tests.db.test_learning import ADA, firm, make_ae, portal
+from tests.db.firm import Firm, ground, portal
+from tests.db.test_learning import ADA, firm, make_ae
 from tests.db.test_pipeline import rows
 
 __all__ = ["firm", "ground", "portal"]

@@ -23,7 +23,7 @@ from integration.storage.deliveries import ARRIVING_SECONDS
 from integration.storage.enrollments import Wanted
 from integration.storage.people import Person
 from scripts.sandbox.academy import TOKEN, Academy
-from tasks.assembly import CallLog
+from tasks.calls import CallLog
 from tests.db.test_flush import plenty
 from tests.db.test_pipeline import rows
 
@@ -286,6 +286,23 @@ def test_a_question_that_one_record_breaks_is_halved_until_it_stands_alone(
         *[("in_step", "enrolled")] * 3,
     ]
     assert rows(school.engine, "SELECT FROM breakers WHERE failures > 0") == []
+
+
+def test_whom_an_answer_does_not_name_is_looked_for_again(school: School, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user may be there: they are found the next time, and nobody has to release anything."""
+    school.want(Wanted(school.person("ada@example.com"), "academy", "demo", "enrolled"))
+    real = school.enroller.store.create_users
+
+    def forgetful(users: Any) -> Any:
+        real(users)
+        return {}
+
+    monkeypatch.setattr(school.enroller.store, "create_users", forgetful)
+    school.work()
+    assert school.states() == [("waiting", "unknown_outcome", False)]
+    school.work()
+    assert school.academy.enrolled() == {"ada@example.com": {"demo"}}
+    assert len(school.academy.users) == 1
 
 
 def test_a_course_that_is_not_there_stops_nobody_else(school: School) -> None:

@@ -11,8 +11,9 @@ from integration.erasure import Certificate, Eraser
 from integration.observability.books import balance
 from integration.pipeline import Pipeline
 from integration.security.seal import KeyRing
-from integration.storage import audit, inbox, people
+from integration.storage import audit, erasure, inbox, people
 from scripts.sandbox.hubspot import HubSpotSandbox
+from tasks.commands import erase
 from tests.db.conftest import Put, event
 from tests.db.test_flush import Make, crm, make, no_waiting, portal, sync
 from tests.db.test_hints import Story
@@ -212,3 +213,8 @@ def test_what_both_were_known_by_is_the_survivors(story: Story) -> None:
         owners = people.owners(db, "employee_id", ["e-0", "e-1"], story.pipeline.keys)
     assert len({owner.person_id for owner in owners.values()}) == 1
     assert sorted(owner.is_alias for owner in owners.values()) == [False, True]
+
+
+def test_the_certificate_has_a_word_for_every_table() -> None:
+    """Else the command would end with an error after it has erased."""
+    assert set(erase._TABLES) == {"inbox", "account_people", "scim_users", *erasure._REMOVE}

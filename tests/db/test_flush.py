@@ -25,7 +25,7 @@ from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import connections, quarantine, rings, sync_state
 from scripts.sandbox.faults import fault
 from scripts.sandbox.hubspot import HubSpotSandbox
-from tasks.assembly import CallLog
+from tasks.calls import CallLog
 from tasks.projection import Projector
 from tests.db.conftest import CONFIG, Put, event
 from tests.db.test_pipeline import rows

@@ -177,6 +177,9 @@ class Once(Failing):
             raise RetryLater(Reason.RATE_LIMITED, "pause", after=60)
         return super().read(by, values, fields)
 
+    def page(self, after: str | None, fields: Sequence[str]) -> Any:
+        return self._store.page(after, fields)
+
 
 def test_a_success_forgets_what_failed_before(
     engine: Engine, pipeline: Pipeline, put: Put, make: Make, crm: HubSpotSandbox

@@ -10,16 +10,16 @@ from integration.delivery import policy
 from integration.model.contacts import CONTACT, WRITE_CONTACT
 from integration.storage import connections, people, roles, story
 from mappings import overrides
-from scripts.sandbox.academy import TOKEN, Academy
+from scripts.sandbox.academy import Academy
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.commands.learning_shown import say_learning
 from tasks.learning import Learning
 from tasks.saying import say_json
 from tasks.story import Story, Teller
 from tests.db.conftest import event
-from tests.db.firm import Firm, Ground, found, ground
+from tests.db.firm import Firm, Ground, found, ground, portal
 
-__all__ = ["ground"]
+__all__ = ["ground", "portal"]  # fixtures
 
 RULES: dict[str, Any] = {
     "pathways": {
@@ -37,19 +37,9 @@ RULES: dict[str, Any] = {
 ADA = "ada@example.com"
 
 
-@pytest.fixture(scope="module")
-def portal() -> Iterator[HubSpotSandbox]:
-    """One CRM for all tests of this file."""
-    with HubSpotSandbox(token="t0ken", rate=100_000, products="alpha") as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def firm(ground: Ground, portal: HubSpotSandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Firm]:
     """An installation in which the CRM knows Ada, and nobody has said so yet."""
-    monkeypatch.setenv("TEST_TOKEN", "t0ken")
-    monkeypatch.setenv("ACADEMY_TOKEN", TOKEN)
-    monkeypatch.setenv("TEST_SECRET", "whsec_" + "QUJD" * 8)
     monkeypatch.setattr(policy, "SHORT_PAUSE", 0.1)
     portal.reset()
     with Academy(courses=["a", "b", "law", "new"]) as academy:

@@ -16,10 +16,11 @@ from integration.model.people import Profile
 from integration.pipeline import Pipeline
 from integration.security.seal import IndexKeys, KeyRing
 from integration.settings import Settings
-from integration.storage import connections, enrollments, people
+from integration.storage import connections, enrollments, people, polls, runs
 from integration.storage.enrollments import Wanted
 from integration.storage.people import Person
 from scripts.sandbox.moodle import MoodleSite, serving
+from tasks import asking
 from tasks.assembly import Assembly
 from tests.db.conftest import T0, Put
 from tests.db.test_flush import plenty
@@ -121,3 +122,60 @@ def test_people_are_enrolled_once(site: MoodleSite, process: Assembly, engine: E
     assert [tuple(one) for one in states] == [("in_step", "enrolled", True), ("parked", "unknown_course", False)]
     (user,) = site.users
     assert site.writes == [(user, 12, 0)]
+
+
+def hear_of(process: Assembly, put: Put, user: int) -> None:
+    """Let the plugin tell of a completion, by somebody whom the site is asked about."""
+    process.pipeline.sync("completion", put([said(relateduserid=user)], "academy"))
+    goes_on: list[tuple[int, str]] = []
+
+    def looked() -> bool:
+        goes_on.extend(process.looks["academy"].run().goes_on)
+        return bool(goes_on)
+
+    until(looked)
+    for row_id, kind in goes_on:
+        process.pipeline.sync(kind, [row_id])
+
+
+def polled(process: Assembly, engine: Engine) -> tuple[str, str | None, dict[str, int]]:
+    """Ask the site what happened, and record it; return how the poll ended and what it counted."""
+    with engine.begin() as db:
+        assert asking.begin(db, process.config, "academy", runs.clock(db), actor="user:test") is not None
+    for row_id, kind in process.pollers["academy"].run().told:
+        process.pipeline.sync(kind, [row_id])
+    with engine.begin() as db:
+        [poll] = polls.latest(db, limit=1)
+    return poll.status, poll.reason, {name: number for name, number in poll.counts.items() if number}
+
+
+def test_completions_that_the_plugin_lost_are_asked_for_once(
+    site: MoodleSite, process: Assembly, put: Put, engine: Engine
+) -> None:
+    """Of three who completed a course one was told of; in the second night nobody is asked about who is known."""
+    people = [site.add_user(f"p{n}@example.com") for n in range(4)]
+    for number in people:
+        site.enrolments[number, 12] = 0
+    site.completed = {(number, 12): int(T0.timestamp()) - 60 for number in people[:3]}
+    hear_of(process, put, people[0])
+    assert polled(process, engine) == ("done", None, {"seen": 2, "new": 2, "calls": 4, "pages": 1})
+    assert polled(process, engine) == ("done", None, {"calls": 2, "pages": 1})
+    with engine.begin() as db:
+        facts = db.exec_driver_sql("SELECT origin, occurred_at FROM events ORDER BY id").all()
+        states = db.exec_driver_sql("SELECT status FROM inbox").scalars().all()
+    assert [one[0] for one in facts] == ["live", "poll", "poll"]
+    assert facts[1][1] < facts[0][1]
+    assert set(states) == {"done"}
+
+
+def test_a_token_that_may_not_list_enrols_on(
+    site: MoodleSite, process: Assembly, put: Put, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The poll fails with the permission that lacks; the connection is not broken."""
+    site.enrolments[site.add_user("ada@example.com"), 12] = 0
+    hear_of(process, put, 2)
+    site.enrolments[site.add_user("bob@example.com"), 12] = 0
+    monkeypatch.delattr(MoodleSite, "_core_completion_get_course_completion_status")
+    assert polled(process, engine)[:2] == ("failed", "scope_missing")
+    with engine.begin() as db:
+        assert db.exec_driver_sql("SELECT status FROM connections WHERE name = 'academy'").scalar() == "active"

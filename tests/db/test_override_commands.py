@@ -15,8 +15,8 @@ from mappings.pathways import midnight
 from tasks.cli import app
 from tasks.commands import overrides as commands
 from tests.db.conftest import event
-from tests.db.firm import Firm, ground
-from tests.db.test_learning import ADA, firm, learning, make_ae, person_of, portal
+from tests.db.firm import Firm, ground, portal
+from tests.db.test_learning import ADA, firm, learning, make_ae, person_of
 from tests.db.test_pipeline import rows
 
 __all__ = ["firm", "ground", "portal"]

@@ -14,9 +14,9 @@ from integration.storage.base import snapshot
 from mappings import loader, overrides, store
 from mappings.rules import RuleSet
 from tasks.pathway_effect import PathwayEffect, pathway_effect
-from tests.db.firm import Firm, ground
+from tests.db.firm import Firm, ground, portal
 from tests.db.test_pipeline import rows
-from tests.db.test_roles import RULES, completed, firm, portal, user_of
+from tests.db.test_roles import RULES, completed, firm, user_of
 
 __all__ = ["firm", "ground", "portal"]  # fixtures
 

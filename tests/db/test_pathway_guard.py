@@ -12,8 +12,8 @@ from integration.config import Guard
 from mappings import export, store
 from tasks.cli import app
 from tasks.commands import rules as command
-from tests.db.firm import Firm, ground
-from tests.db.test_roles import RULES, firm, portal
+from tests.db.firm import Firm, ground, portal
+from tests.db.test_roles import RULES, firm
 
 __all__ = ["firm", "ground", "portal"]  # fixtures
 

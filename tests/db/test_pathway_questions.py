@@ -13,8 +13,8 @@ from integration.webhook.app import Application, Endpoint, create_app
 from tasks import web
 from tasks.cli import app
 from tasks.commands import explaining
-from tests.db.firm import Firm, ground
-from tests.db.test_roles import RULES, firm, portal
+from tests.db.firm import Firm, ground, portal
+from tests.db.test_roles import RULES, firm
 
 __all__ = ["firm", "ground", "portal"]  # fixtures
 
@@ -81,6 +81,7 @@ def test_a_role_is_told_its_pathways_and_courses(firm: Firm, door: Application) 
         "connection": "crm",
         "priority": 0,
         "onboarding_days": 60,
+        "leavers": "keep",
         "courses": [{**course, "id": "b"}, {**course, "id": "shared"}],
     }
     assert (answer["rule_set"], answer["role"]) == (number, " ae 2")

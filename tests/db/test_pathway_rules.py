@@ -11,6 +11,7 @@ from integration.errors import Reason, RetryLater
 from integration.model.enrollments import CourseRef
 from integration.storage import erasure, merges
 from mappings import overrides, store
+from mappings.deals import DealCondition
 from mappings.pathways import Override, Pathway, PathwayCourse, PathwayRules, RoleRule
 from mappings.rules import FieldRule
 from tests.db.test_pipeline import rows
@@ -27,6 +28,8 @@ POLICY = PathwayRules(
         RoleRule("a", ("AE", "a*"), "ae", "crm", {"segment": ("x", ""), "size": ("?*",)}, 7, 30, 0),
         RoleRule("b", (), "sdr", where={"kind": ("p",)}, starts=date(2026, 1, 1), ends=date(2026, 12, 31)),
         RoleRule("c", ("SDR",), "sdr", on_leave="remove", in_progress="same"),
+        RoleRule("d", (), "sdr", where={"kind": ("p",)}, deal=DealCondition(("won", "lost*"), ("default",))),
+        RoleRule("e", (), "ae", deal=DealCondition(("won",))),
     ),
 )
 
@@ -137,3 +140,12 @@ def test_overrides_go_with_the_person(engine: Engine) -> None:
         assert [one.id for one in overrides.of(db, ada)] == [made]
         assert erasure.remove(db, [ada], ["learner"])["overrides"] == 1
         assert overrides.of(db, ada) == []
+
+
+def test_a_version_that_knows_no_deals_enrols_nobody_by_half_a_rule(engine: Engine) -> None:
+    """To it the deal stands among the conditions, as properties that no contact can have."""
+    with engine.begin() as db:
+        publish(db)
+        rows = db.exec_driver_sql("SELECT conditions FROM role_pathways WHERE name IN ('d', 'e') ORDER BY name").all()
+    assert [sorted(row.conditions) for row in rows] == [["deal:pipeline", "deal:stage", "kind"], ["deal:stage"]]
+    assert all(patterns and "" not in patterns for row in rows for patterns in row.conditions.values())

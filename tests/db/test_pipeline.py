@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InternalError
 
-from integration.config import Config
+from integration.config import Config, Pace
 from integration.errors import Reason
 from integration.model.identity import NONE, Identity
 from integration.observability.books import balance
 from integration.pipeline import Pipeline
 from integration.security.seal import KeyRing
 from integration.storage import events, inbox, sync_state
+from integration.storage.sync_state import BACKFILL, LIVE
 from tasks.projection import Projector
 from tests.db.conftest import CONFIG, T0, Put, event
 
@@ -252,6 +253,27 @@ def test_a_nightly_flow_waits_for_the_night(engine: Engine, pipeline: Pipeline, 
     assert rows(engine, "SELECT lane, not_before > now() + interval '1 day' FROM sync_state") == [(1, True)]
     pipeline.sync("completion", put([event(at=1)]))
     assert rows(engine, "SELECT lane, not_before <= now() FROM sync_state") == [(0, True)]
+
+
+@pytest.mark.parametrize(
+    ("pace", "hours"), [("realtime", 0), ("hybrid", 0), ("hourly", 1), ("nightly", 8), ("weekly", 72), ("monthly", 300)]
+)
+def test_each_pace_is_due_at_its_time(engine: Engine, pipeline: Pipeline, put: Put, pace: Pace, hours: int) -> None:
+    """What gathers is in the inbox at once, recorded at once, and due behind live work at its time."""
+    routed = [{**CONFIG["routes"][0], "flows": {"completion": pace}}]
+    config = Config.model_validate({**CONFIG, "routes": routed})
+    asked: list[tuple[str, Pace]] = []
+
+    def later(connection: str, pace: Pace) -> datetime:
+        asked.append((connection, pace))
+        return datetime.now(UTC) + timedelta(hours=hours)
+
+    replace(pipeline, config=config, later=later).sync("completion", put([event()]))
+    assert asked == ([("crm", pace)] if hours else [])
+    assert rows(engine, "SELECT count(*) FROM events") == [(1,)]
+    [(lane, wait)] = rows(engine, "SELECT lane, extract(epoch FROM not_before - now())::float8 / 3600 FROM sync_state")
+    assert lane == (BACKFILL if hours else LIVE)
+    assert round(wait) == hours
 
 
 def test_an_event_without_a_route_is_kept_and_says_so(engine: Engine, pipeline: Pipeline, put: Put) -> None:

@@ -20,14 +20,14 @@ from integration.delivery.roles import RoleReader
 from integration.model.roles import READ_ROLE
 from integration.storage import people, roles
 from mappings import overrides, store
-from scripts.sandbox.academy import TOKEN, Academy
+from scripts.sandbox.academy import Academy
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks import periodic
 from tests.db.conftest import event
-from tests.db.firm import Firm, Ground, found, ground
+from tests.db.firm import Firm, Ground, found, ground, portal
 from tests.db.test_pipeline import inbox_states, rows
 
-__all__ = ["ground"]
+__all__ = ["ground", "portal"]  # fixtures
 
 WATCHED = ("onboarding_pathway", "onboarding_status", "onboarding_due_date")
 
@@ -45,19 +45,9 @@ RULES: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def portal() -> Iterator[HubSpotSandbox]:
-    """One CRM for all tests of this file."""
-    with HubSpotSandbox(token="t0ken", rate=100_000, products="alpha") as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def firm(ground: Ground, portal: HubSpotSandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Firm]:
     """An installation with published roles, in which nobody is known."""
-    monkeypatch.setenv("TEST_TOKEN", "t0ken")
-    monkeypatch.setenv("ACADEMY_TOKEN", TOKEN)
-    monkeypatch.setenv("TEST_SECRET", "whsec_" + "QUJD" * 8)
     monkeypatch.setattr(policy, "SHORT_PAUSE", 0.1)
     portal.reset()
     with Academy(courses=["a", "b", "shared", "law"]) as academy:

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Engine
 from integration.config import Config
 from integration.storage import runs
 from integration.storage.runs import RunTaken
-from tasks.schedule import Daily, Every, Job, tick
+from tasks.recurring import Recurring
+from tasks.schedule import Every, Job, tick
 
 BERLIN = ZoneInfo("Europe/Berlin")
-NIGHTLY = Daily(time(2, 30), "Europe/Berlin")
+NIGHTLY = Recurring("day", time(2, 30), "Europe/Berlin")
 HOURLY = Every(timedelta(hours=1))
 START = datetime(2026, 3, 27, 12, 0, tzinfo=UTC)
 NO_CONNECTIONS = Config(connections={})

@@ -108,7 +108,7 @@ def test_the_sender_s_id_finds_every_body_that_came_under_it(engine: Engine, put
     own = inbox.hash_of(bytes(known) + inbox.hash_of(second))
     values = {
         "connection": ["academy"], "key": [own], "body_hash": [inbox.hash_of(second)], "kind": ["completion"],
-        "payload": [b"sealed"], "request_id": ["req_2"], "status": "parked", "reason": "id_reuse",
+        "payload": [b"sealed"], "request_id": ["req_2"], "origin": "live", "status": "parked", "reason": "id_reuse",
     }  # fmt: skip
     with engine.begin() as db:
         (stored,) = db.exec_driver_sql(inbox.STORE, values)
@@ -284,7 +284,7 @@ def test_an_e_mail_that_belongs_to_another_person_is_told(engine: Engine, pipeli
 def test_a_route_that_is_missing_is_told(engine: Engine, pipeline: Pipeline, put: Put) -> None:
     """A learner of an LMS that no route leads away from: the story names the missing route."""
     config = Config.model_validate({**CONFIG, "routes": []})
-    alone = Pipeline(engine, config, pipeline.inbound, pipeline.ring, pipeline.keys, pipeline.nightly)
+    alone = Pipeline(engine, config, pipeline.inbound, pipeline.ring, pipeline.keys, pipeline.later)
     alone.sync("completion", put([event()]))
     told = tell(engine, alone)
     held = crm(told)
@@ -298,7 +298,7 @@ def test_a_system_that_left_the_configuration_is_told(engine: Engine, pipeline: 
     pipeline.sync("completion", put([event()]))
     left = {name: one for name, one in CONFIG["connections"].items() if name != "crm"}
     config = Config.model_validate({"connections": left})
-    without = Pipeline(engine, config, pipeline.inbound, pipeline.ring, pipeline.keys, pipeline.nightly)
+    without = Pipeline(engine, config, pipeline.inbound, pipeline.ring, pipeline.keys, pipeline.later)
     assert "crm is not in the connections file" in crm(tell(engine, without)).why_not[0].happened
 
 

@@ -25,9 +25,8 @@ from integration.connectors import registry
 from integration.connectors.lms.standard import Standard
 from integration.delivery import lease, policy
 from integration.model.contacts import Answer, ContactWrite, RemoteContact
-from integration.model.events import Kind, LearningEvent
-from integration.model.hints import ContactHint
-from integration.ports import Inbound
+from integration.model.events import Kind
+from integration.ports import Inbound, Said
 from integration.security.seal import IndexKeys, KeyRing
 from integration.settings import Settings
 from integration.storage import inbox
@@ -305,7 +304,7 @@ class _Inbound:
     def split(self, headers: Mapping[str, str], raw: bytes) -> Any:
         return self.system.split(headers, raw)
 
-    def translate(self, payload: bytes) -> list[LearningEvent] | list[ContactHint]:
+    def translate(self, payload: bytes) -> Sequence[Said]:
         found = self.system.translate(payload)
         self.worker.world.pass_by(self.worker, "translated")
         return found

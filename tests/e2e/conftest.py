@@ -76,7 +76,7 @@ def pipeline(folder: Path, engine: Engine, keyring: KeyRing, keys: IndexKeys) ->
     config = connections_file.load(folder / "coursewire.yaml")
     academy = registry.inbound(config.connections["academy"])
     assert academy is not None
-    return Pipeline(engine, config, {"academy": academy}, keyring, keys, lambda _: pytest.fail("nothing is nightly"))
+    return Pipeline(engine, config, {"academy": academy}, keyring, keys, lambda *_: pytest.fail("nothing is nightly"))
 
 
 @pytest.fixture
@@ -94,6 +94,7 @@ def take(pipeline: Pipeline, keyring: KeyRing, database_url: str) -> Take:
             "kind": ["completion"] * len(raws),
             "payload": [keyring.seal(raw, inbox.payload_context("academy", request)) for raw in raws],
             "request_id": [request] * len(raws),
+            "origin": "live",
             "status": "received",
             "reason": None,
         }

@@ -60,7 +60,7 @@ def pipeline(module_database_url: str, keyring: KeyRing, web: Web) -> Iterator[P
     assert lms
     with engine.begin() as db:
         keys = index_keys.load(db, keyring)
-    yield Pipeline(engine, config, {"academy": lms}, keyring, keys, lambda _: datetime.now(UTC))
+    yield Pipeline(engine, config, {"academy": lms}, keyring, keys, lambda *_: datetime.now(UTC))
     engine.dispose()
 
 
@@ -615,3 +615,10 @@ def test_nothing_personal_and_no_secret_is_said(web: Web) -> None:
     assert [word for word in [*words, *secrets] if word.lower() in said.lower()] == []
     assert not re.search(r"postgresql://\S+:\S+@|redis://:\S+@", said)
     assert "Traceback" not in said
+
+
+@pytest.mark.usefixtures("web")
+def test_it_notes_that_it_is_here(rows: psycopg.Connection) -> None:
+    """By the time it answers, the minute is noted in which it could take events: a silence is not ours then."""
+    query = "SELECT 1 FROM attendance WHERE seen_at > now() - interval '1 minute'"
+    until(lambda: rows.execute(query).fetchone())

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from integration.observability import books
 from integration.observability.books import Books
 from integration.security.seal import KeyRing
-from integration.storage import inbox, rings, sync_state
+from integration.storage import inbox, reconciliations, rings, sync_state
 from integration.storage.base import engine_for
 from integration.storage.statement import execute
 from scripts.sandbox.deliveries import Delivery
@@ -33,6 +33,8 @@ ROLES = ("web", "worker", "beat", "flower")
 SERVERS = ("postgres", "valkey-server")
 ACADEMY, CRM, TIMEZONE = "academy", "crm", "Europe/Berlin"
 FLOWER_LOGIN = ("ops", "long-enough-password")
+LOOK = 0.1
+"""Seconds between two looks at all processes of this machine, of which each costs milliseconds of a core."""
 HELD = 8.0
 """Seconds after which a claim is nobody's any more: nothing in these tests takes half as long."""
 
@@ -173,7 +175,7 @@ class Installation:
 
     def pid(self, name: str) -> int:
         """The process id of a role or server; waits for it to be started again."""
-        until(lambda: name in self.pids(), 60)
+        until(lambda: name in self.pids(), 60, LOOK)
         return self.pids()[name]
 
     def signal(self, name: str, number: int = signal.SIGKILL) -> int:
@@ -185,7 +187,7 @@ class Installation:
     def kill_one(self, name: str) -> None:
         """Kill -9 one process of it, and wait until the supervisor has started another in its place."""
         killed = self.signal(name)
-        until(lambda: self.pids().get(name, killed) != killed, 30)
+        until(lambda: self.pids().get(name, killed) != killed, 30, LOOK)
 
     def engine(self) -> Engine:
         """A pool on its database."""
@@ -224,6 +226,7 @@ def bury(engine: Engine, held: float = HELD) -> None:
         ("inbox", "status = 'claimed'", inbox.LEASE_SECONDS),
         ("sync_state", "status = 'sending'", sync_state.LEASE_SECONDS),
         ("enrollments", "status = 'sending'", sync_state.LEASE_SECONDS),
+        ("reconciliation_chunks", "status = 'claimed'", reconciliations.LEASE_SECONDS),
         ("rings", "lease IS NOT NULL", rings.DRAIN_SECONDS),
     )
     with engine.begin() as db:

@@ -82,6 +82,7 @@ def store(assembly: Assembly, bodies: dict[str, bytes]) -> None:
                 "kind": [kind.value for kind in kinds],
                 "payload": [ring.seal(body, inbox.payload_context("academy", "req_1")) for _, body in fresh],
                 "request_id": ["req_1"] * len(fresh),
+                "origin": "live",
                 "status": "received",
                 "reason": None,
             },

@@ -301,10 +301,10 @@ def test_the_crm_applies_limits_and_knows_who_is_right() -> None:
             }
         ]
     }
-    assert account.call("contacts.batch_upsert", orjson.dumps(write), 7.0)[0] == 200
+    assert account.call("contacts.batch_upsert", orjson.dumps(write), "", 7.0)[0] == 200
     assert account.control("state", {})["right_at"] == 7.0
-    assert account.call("contacts.batch_update", b'{"inputs": [{"id": "1", "properties": {}}]}', 8.0)[0] == 404
-    status, body, headers = account.call("contacts.batch_upsert", orjson.dumps(write), 9.0)
+    assert account.call("contacts.batch_update", b'{"inputs": [{"id": "1", "properties": {}}]}', "", 8.0)[0] == 404
+    status, body, headers = account.call("contacts.batch_upsert", orjson.dumps(write), "", 9.0)
     assert (status, body["policyName"]) == (429, "TEN_SECONDLY_ROLLING")
     assert headers["X-HubSpot-RateLimit-Remaining"] == "0"
     state = account.control("state", {})
@@ -314,7 +314,9 @@ def test_the_crm_applies_limits_and_knows_who_is_right() -> None:
         "contacts.batch_upsert 429": 1,
     }
     assert state["last_call_at"] == 9.0
-    assert account.call("contacts.batch_upsert", b"no JSON", 10.0)[0] in (400, 429)
+    listed = account.call("contacts.list", b"", "limit=100&properties=email,lms_source", 10.0)[1]
+    assert listed.get("policyName") or [one["properties"]["lms_source"] for one in listed["results"]] == ["academy"]
+    assert account.call("contacts.batch_upsert", b"no JSON", "", 10.0)[0] in (400, 429)
 
 
 def test_the_crm_answers_where_the_connector_calls() -> None:

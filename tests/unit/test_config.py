@@ -1,11 +1,15 @@
 """The connections file: what is right is read, what is wrong is said with file, line and a plain sentence."""
 
+from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from integration.config import Config, SecretRef, load
+from integration.config import Config, SecretRef, Told, load
+from integration.connectors import registry
 from integration.errors import ConfigError
+from integration.model.events import Kind
 
 GOOD = """
 connections:
@@ -44,6 +48,12 @@ def test_the_guard_stands_unless_it_is_set_and_nobody_may_ask_unless_named(tmp_p
     assert (read(tmp_path, GOOD).guard.people, read(tmp_path, GOOD).api) == (100, None)
     said = read(tmp_path, f"{GOOD}\nguard: {{people: 0}}\napi: {{tokens: [{{env: T}}, {{file: /t}}]}}\n")
     assert (said.guard.people, len(said.api.tokens if said.api else ())) == (0, 2)
+    assert said.guard.most_an_hour == 100
+    for number, most in (("0", 0), ("250", 250), ("unlimited", None)):
+        assert read(tmp_path, f"{GOOD}\nguard: {{per_hour: {number}}}\n").guard.most_an_hour == most
+    for slip in ("off", "-1", "many"):
+        with pytest.raises(ConfigError, match=r"per_hour: must be a whole number, 0 or more, or the word unlimited"):
+            read(tmp_path, f"{GOOD}\nguard: {{per_hour: {slip}}}\n")
     with pytest.raises(ConfigError, match="a secret is never written here"):
         read(tmp_path, f"{GOOD}\napi: {{tokens: [literal]}}\n")
 
@@ -55,7 +65,8 @@ def test_the_guard_stands_unless_it_is_set_and_nobody_may_ask_unless_named(tmp_p
         ("secrets: [{env: S}]", "secrets: []", 5, "at least 1 item"),
         ("secrets: [{env: S}]", "secrets: [{env: S, file: /x}]", 5, "exactly one of env and file"),
         ("to: crm, flows: {enr", "to: crn, flows: {enr", 12, "known are: academy, crm"),
-        ("enrollment: realtime", "enrollment: hourly", 12, "'realtime' or 'nightly'"),
+        ("enrollment: realtime", "enrollment: yearly", 12, "'realtime', 'hybrid', 'hourly'"),
+        ("enrollment: realtime", "role_change: weekly", 12, "role_change is realtime or hybrid"),
         ("timezone: Europe/Berlin", "timezone: Berlin", 10, "write one like Europe/Berlin"),
         ("base_url: http://127.0.0.1:9000", "base_url: ftp://x", 6, "https://"),
         ("base_url: http://127.0.0.1:9000", "base_url: http://10.1.2.3", 6, "allow_private_hosts"),
@@ -71,6 +82,40 @@ def test_what_is_wrong_is_said_where_it_is(tmp_path: Path, old: str, new: str, l
     assert f"coursewire.yaml:{line}:" in str(wrong.value)
     assert says in str(wrong.value)
     assert "whsec_literal" not in str(wrong.value)
+
+
+def test_every_pace_is_taken_and_a_hybrid_flow_has_two_halves(tmp_path: Path) -> None:
+    """Where the nightly half is switched off, hybrid would promise what nobody does."""
+    for pace in ("hybrid", "hourly", "nightly", "weekly", "monthly"):
+        assert read(tmp_path, GOOD.replace("enrollment: realtime", f"enrollment: {pace}")).routes[0].flows
+    hybrid = GOOD.replace("enrollment: realtime", "enrollment: hybrid").replace(
+        "role_change: realtime", "role_change: hybrid"
+    )
+    assert read(tmp_path, hybrid).connections["academy"].poll.every == "day"
+    switched = hybrid.replace("  crm:", "    poll: {every: never}\n  crm:").replace(
+        "    system: hubspot", "    system: hubspot\n    reconcile: {every: never}"
+    )
+    with pytest.raises(ConfigError) as wrong:
+        read(tmp_path, switched)
+    said = str(wrong.value).splitlines()
+    assert [line.partition("hybrid needs ")[2] for line in said] == [
+        "connections.academy.poll, which is never; write every: day there, or realtime here",
+        "connections.crm.reconcile, which is never; write every: day there, or realtime here",
+        "connections.crm.reconcile, which is never; write every: day there, or realtime here",
+    ]
+    assert all("coursewire.yaml:1" in line for line in said)
+
+
+def test_a_hybrid_flow_needs_an_lms_that_is_asked(tmp_path: Path) -> None:
+    """Of a system that is not asked by itself the file must say so; of another nothing needs to be said."""
+    path = tmp_path / "coursewire.yaml"
+    hybrid = GOOD.replace("enrollment: realtime", "enrollment: hybrid")
+    path.write_text(hybrid)
+    with pytest.raises(ConfigError, match=r"yaml:12:.*hybrid needs connections\.academy\.poll, which is never"):
+        load(path, registry.poll_of)
+    for asked in (hybrid.replace("  crm:", "    poll: {every: day}\n  crm:"), hybrid.replace("standard", "moodle")):
+        path.write_text(asked)
+        assert load(path, registry.poll_of).routes
 
 
 @pytest.mark.parametrize("text", ["connections: [", "", "- a", "connections: {a: 1}"])
@@ -97,3 +142,16 @@ def test_a_rotated_secret_file_is_read_anew(tmp_path: Path) -> None:
     path.write_text("  \n")
     with pytest.raises(ConfigError, match="empty"):
         secret.read()
+
+
+def test_what_is_expected_of_a_webhook_is_a_time_or_never(tmp_path: Path) -> None:
+    """Hours, days, weeks, or never; each kind of the inbox may be named, and none else."""
+    assert set(get_args(Told)) == {kind.value for kind in Kind}
+    secrets = "webhook: {secrets: [{env: S}]"
+    said = "expect: {completion: 3d, enrollment: 24h, contact: never}"
+    webhook = read(tmp_path, GOOD.replace(secrets, f"{secrets}, {said}")).connections["academy"].webhook
+    assert webhook
+    assert webhook.expect == {"completion": timedelta(days=3), "enrollment": timedelta(hours=24), "contact": "never"}
+    for wrong in ("completion: soon", "completion: 24", "completion: 0h", "completed: 24h"):
+        with pytest.raises(ConfigError, match=r"24h, 3d or 1w|completion"):
+            read(tmp_path, GOOD.replace(secrets, f"{secrets}, expect: {{{wrong}}}"))

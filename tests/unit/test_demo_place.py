@@ -6,8 +6,10 @@ import pytest
 
 from integration.errors import ConfigError
 from integration.settings import Settings
+from mappings import loader
 from scripts.demo import place as places
-from scripts.demo.place import MARK, MARK_TEXT, Place
+from scripts.demo.careers import AE, AE_DAYS, PARTNER, PATHWAY, SDR, TAUGHT
+from scripts.demo.place import ACADEMY, MARK, MARK_TEXT, Place
 from tasks.embedded.folder import DataFolder
 
 
@@ -82,6 +84,23 @@ def test_a_link_is_followed_only_to_a_database_of_this_folder(
     prepared(folder)
     assert not (folder.path / "postgres").is_symlink()
     assert target.exists() is not ours
+
+
+def test_the_rules_are_those_that_ship(folder: DataFolder) -> None:
+    """Only the settle time is another one, and who is judged by them is to learn what the demo says they learn."""
+    place = prepared(folder)
+    place.write_rules()
+    rules = loader.load(place.rules).pathways
+    assert {one.settle for one in rules.roles} == {1}
+    learn = {
+        one.name: frozenset(course.course[1] for course in rules.pathways[one.pathway].courses if course.required)
+        for one in rules.roles
+    }
+    assert (learn["sdr"], learn["ae"], learn["partner"]) == (SDR, AE, PARTNER)
+    (ae,) = [one for one in rules.roles if one.name == "ae"]
+    assert (ae.pathway, ae.onboarding_days) == (PATHWAY, AE_DAYS)
+    courses = [course for pathway in rules.pathways.values() for course in pathway.courses]
+    assert {course.course for course in courses} == {(ACADEMY, one) for one in TAUGHT}
 
 
 def test_settings_of_another_installation_are_ignored(

@@ -15,6 +15,7 @@ from scripts.demo import promises
 from scripts.demo.cast import Cast, faults
 from scripts.demo.ledger import Ended
 from scripts.demo.place import ACADEMY, TIMEZONE
+from scripts.demo.promise import Promise
 from scripts.demo.sales import TYPED_NAME, Calls, Echoes, Edit, Merge
 from scripts.demo.story import Live, Refusal, Repeat
 from scripts.demo.traces import _Words, personal_words
@@ -152,7 +153,7 @@ def test_unbalanced_books_break_a_promise(books: Books, expected: int, night: in
     assert not promises.books_balance(books, expected, night).kept
 
 
-def explained(ends: dict[str, Ended]) -> promises.Promise:
+def explained(ends: dict[str, Ended]) -> Promise:
     """The judgement of these ends."""
     return promises.oddities_explained(ends, CAST.webhook_ids, CAST.odd, CAST.contenders)
 
@@ -213,9 +214,9 @@ def test_repetition_that_has_consequences_breaks_a_promise() -> None:
     """A resend that is stored again, or that leads to a call, is found."""
     again = SENT[:3]
     repeated = SendReport(accepted=again, attempts=[answered(one.webhook_id, new=False) for one in again])
-    assert promises.duplicates_harmless(Repeat(repeated, 0, 0)).kept
-    assert not promises.duplicates_harmless(Repeat(repeated, 0, 1)).kept
-    assert not promises.duplicates_harmless(Repeat(repeated, 1, 0)).kept
+    assert promises.duplicates_harmless(Repeat(repeated, 0, [])).kept
+    assert not promises.duplicates_harmless(Repeat(repeated, 0, ["contacts.batch_read"])).kept
+    assert not promises.duplicates_harmless(Repeat(repeated, 1, [])).kept
 
 
 def test_a_live_event_that_is_lost_breaks_a_promise() -> None:
@@ -362,8 +363,8 @@ def test_the_cast_has_everybody_the_story_needs() -> None:
     assert all(cast.contenders)
     first, second = cast.one_human
     assert first.full_name == second.full_name
-    edited = {one.email.lower() for one in [cast.renamed, cast.miscounted, first, second]}
-    assert len(edited) == 4
+    edited = {one.email.lower() for one in [cast.renamed, cast.miscounted, first, second, cast.promoted, cast.partner]}
+    assert len(edited) == 6
     assert not edited & (unknown | {one.email.lower() for one in [*cast.live, *cast.story.learners[:3]]})
     assert cast.renamed.full_name.split()[0] != TYPED_NAME
     assert {one["kind"] for one in faults() if one} == {"rate_limited", "drop", "processed_then_drop"}

@@ -46,7 +46,8 @@ def test_the_defaults_named_are_the_defaults() -> None:
 def test_commands_in_the_documents_exist() -> None:
     """Every `coursewire …` a reader is told to type is a command, with the sub-command it is told with."""
     root = typer.main.get_command(app)
-    known = {name: getattr(command, "commands", {}) for name, command in root.commands.items()}  # type: ignore[attr-defined]
+    names = root.list_commands(typer.Context(root))  # type: ignore[attr-defined]
+    known = {name: getattr(root.get_command(typer.Context(root), name), "commands", {}) for name in names}  # type: ignore[attr-defined]
     for path in PAGES:
         for name, sub in re.findall(r"`(?:\.venv/bin/)?coursewire ([a-z-]+)(?: ([a-z]+))?", path.read_text("utf-8")):
             assert name in known, f"{path.name}: coursewire {name}"
@@ -66,7 +67,7 @@ def test_answers_and_types_on_the_events_page_exist() -> None:
 
 def test_metrics_on_the_operations_page_exist() -> None:
     """Each metric to alert on is one the exporter has."""
-    code = page("integration/observability/books.py") + page("integration/observability/metrics.py")
+    code = "".join(page(f"integration/observability/{name}.py") for name in ("books", "metrics", "nights"))
     for name in set(re.findall(r"coursewire_[a-z_]+", page("docs/operations.md"))):
         assert name.removesuffix("_total") in code, name
 

@@ -14,9 +14,20 @@ from integration.config import Config
 from integration.errors import ConfigError
 from integration.model.enrollments import CourseRef
 from mappings import export, loader, store
+from mappings.deals import DealCondition
 from mappings.pathway_schema import PathwayEntry, RoleEntry
 from mappings.pathway_text import differences
-from mappings.pathways import Enroll, InProgress, OnLeave, OverrideKind, Pathway, PathwayCourse, PathwayRules, RoleRule
+from mappings.pathways import (
+    Enroll,
+    InProgress,
+    Leavers,
+    OnLeave,
+    OverrideKind,
+    Pathway,
+    PathwayCourse,
+    PathwayRules,
+    RoleRule,
+)
 from mappings.progress import Stage
 from mappings.rules import RuleSet
 from tasks.commands.rules import side_of
@@ -75,6 +86,9 @@ WRONG = [
     ("a strange property", ROLE + "    where: {my field: x}\n", 9, "'my field' is no name of a property"),
     ("a condition that is no text", ROLE + "    where: {a: x, b: yes}\n", 9, "where: b: must be text"),
     ("a condition that all meet", ROLE + "    where: {a: '*'}\n", 9, "write ?* for any value"),
+    ("a deal in no stage", ROLE + "    deal: {pipeline: default}\n", 9, "deal.stage: is missing"),
+    ("a deal in any stage", ROLE + "    deal: {stage: '*'}\n", 9, "a pattern that everybody meets"),
+    ("a deal by another word", ROLE + "    deal: {stage: won, name: x}\n", 9, "deal.name: this key is not known"),
     ("a CRM nobody knows", ROLE + "    connection: crm2\n", 9, "no connection is called 'crm2'"),
     ("a CRM that is none", ROLE + "    connection: academy\n", 9, "holds no contacts"),
     ("a priority that is none", ROLE + "    priority: high\n", 9, "priority: must be a valid integer"),
@@ -138,7 +152,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         "roles:\n  ae:\n    role: [' AE ', 'Account Exec*']\n    connection: crm\n"
         "    where: {segment: enterprise, left_on: '', size: ['?*']}\n    pathway: ae\n    priority: 10\n"
         "    onboarding_days: 30\n    settle: 0\n    from: 2026-01-01\n    until: '2026-12-31'\n"
-        "    on_leave: remove\n    in_progress: same\n"
+        "    on_leave: remove\n    in_progress: same\n    leavers: withdraw\n"
     )
     courses = (
         PathwayCourse(CourseRef("campus", "d"), "demo", required=True),
@@ -158,6 +172,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         ends=date(2026, 12, 31),
         on_leave="remove",
         in_progress="same",
+        leavers="withdraw",
     )
     ae = Pathway("ae", "Account Executive", courses, "all")
     assert load(tmp_path).pathways == PathwayRules({"ae": ae}, (rule,))
@@ -195,6 +210,7 @@ def role_rules(draw: st.DrawFn, names: Sequence[str]) -> RoleRule:
         st.from_regex(r"[a-z]{1,9}", fullmatch=True), LISTS | st.just(("",)), min_size=1, max_size=2
     )
     roles = draw(LISTS | st.just(()))
+    deal = draw(st.none() | st.builds(DealCondition, LISTS, LISTS | st.just(())))
     starts, ends = sorted([draw(DAYS), draw(DAYS)])
     on_leave: OnLeave = draw(st.sampled_from(get_args(OnLeave)))
     return RoleRule(
@@ -202,7 +218,8 @@ def role_rules(draw: st.DrawFn, names: Sequence[str]) -> RoleRule:
         roles=roles,
         pathway=draw(st.sampled_from(names)),
         connection=draw(st.sampled_from(["", "crm"])),
-        where=draw(conditions if not roles else st.just({}) | conditions),
+        where=draw(st.just({}) | conditions if roles or deal else conditions),
+        deal=deal,
         priority=draw(st.integers(-9, 9)),
         onboarding_days=draw(st.none() | st.integers(0, 3650)),
         settle=draw(st.integers(0, 86400)),
@@ -210,6 +227,7 @@ def role_rules(draw: st.DrawFn, names: Sequence[str]) -> RoleRule:
         ends=draw(st.sampled_from([None, ends])),
         on_leave=on_leave,
         in_progress="keep" if on_leave == "keep" else draw(st.sampled_from(["keep", "same"])),
+        leavers=draw(st.sampled_from(get_args(Leavers))),
     )
 
 
@@ -267,5 +285,12 @@ def test_what_the_page_shows_loads(tmp_path: Path) -> None:
     assert loaded.pathways.pathways
     assert loaded.pathways.roles
     keys = [one.alias or name for entry in (PathwayEntry, RoleEntry) for name, one in entry.model_fields.items()]
-    answers = [*get_args(Enroll), *get_args(OnLeave), *get_args(InProgress), *get_args(OverrideKind), *get_args(Stage)]
+    answers = [
+        *get_args(Enroll),
+        *get_args(OnLeave),
+        *get_args(InProgress),
+        *get_args(Leavers),
+        *get_args(OverrideKind),
+        *get_args(Stage),
+    ]
     assert [word for word in (*keys, *answers) if f"`{word}`" not in text] == []

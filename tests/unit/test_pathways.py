@@ -157,6 +157,7 @@ RULES = st.lists(
         ends=DAYS,
         on_leave=st.sampled_from(["keep", "conclude", "remove"]),
         in_progress=st.sampled_from(["keep", "same"]),
+        leavers=st.sampled_from(["keep", "withdraw"]),
     ),
     max_size=6,
     unique_by=lambda rule: rule.name,
@@ -251,6 +252,17 @@ def test_what_is_deserved_is_what_a_plain_reading_says(
     assert deserved(contacts[::-1], policy, overrides[::-1], now, zone) == deserved(
         contacts, policy, overrides, now, zone
     )
+
+
+@settings(deadline=None)
+@given(rules=RULES, contacts=CONTACTS, overrides=OVERRIDES, now=MOMENTS)
+def test_a_leaver_has_what_is_left_without_the_rules_that_withdraw(
+    rules: tuple[RoleRule, ...], contacts: list[ContactSeen], overrides: list[Override], now: datetime
+) -> None:
+    """And what a person decided."""
+    left = tuple(rule for rule in rules if rule.leavers == "keep")
+    found = deserved(contacts, PathwayRules(PATHWAYS, rules), overrides, now, BERLIN, has_left=True)
+    assert found == plainly(contacts, PathwayRules(PATHWAYS, left), overrides, now, BERLIN)
 
 
 @settings(deadline=None)

@@ -51,9 +51,30 @@ def test_connectors_by_system() -> None:
     assert isinstance(registry.doctor(CRM), HubSpot)
 
 
+@pytest.mark.parametrize(
+    ("system", "said", "every"),
+    [
+        ("standard", {}, "never"),
+        ("standard", {"at": "03:00"}, "never"),
+        ("standard", {"every": "day"}, "day"),
+        ("standard", {"every": "hour"}, "hour"),
+        ("canvas", {}, "day"),
+        ("moodle", {}, "day"),
+        ("moodle", {"every": "week"}, "week"),
+        ("moodle", {"every": "never"}, "never"),
+    ],
+)
+def test_who_is_asked_at_night(system: str, said: dict[str, str], every: str) -> None:
+    """What the file says counts; without a word an LMS of the REST contract is not, because it need not list."""
+    config = ConnectionConfig.model_validate({"name": "lms", "system": system, "poll": said})
+    asked = registry.poll_of(config)
+    assert asked.every == every
+    assert asked.at == config.poll.at
+
+
 def test_unknown_system() -> None:
     """An unknown system is an error that names the known ones."""
-    with pytest.raises(ConfigError, match="known are: canvas, hubspot, moodle, standard"):
+    with pytest.raises(ConfigError, match="known are: canvas, hr_files, hubspot, moodle, scim, standard"):
         registry.inbound(ConnectionConfig(name="x", system="hubspott"))
 
 

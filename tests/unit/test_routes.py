@@ -22,6 +22,7 @@ ROLES = {"from": "crm", "to": "academy", "flows": {"role_change": "realtime"}}
         (REST, WITH_ROLE, [LEARNING, ROLES], []),
         (ACADEMY, CRM, [LEARNING], []),
         (ACADEMY, CRM, [], ["no route leads from academy"]),
+        ({"system": "scim", "webhook": SECRETS}, CRM, [], ["no route leads from academy"]),
         (REST, CRM, [LEARNING, ROLES], ["nothing says where a role stands"]),
         (ACADEMY, WITH_ROLE, [LEARNING, ROLES], ["nobody can be enrolled in academy"]),
     ],

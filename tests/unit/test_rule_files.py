@@ -33,7 +33,7 @@ WRONG = [
         "an unknown system",
         "system: hubspt\ncontact: {}\n",
         1,
-        "no system is called 'hubspt'; there are: canvas, hubspot",
+        "no system is called 'hubspt'; there are: canvas, hr_files, hubspot",
     ),
     ("a system without contacts", "system: standard\ncontact: {}\n", 1, "holds no contacts"),
     ("an unknown connection", "connection: crm2\ncontact: {}\n", 1, "no connection is called 'crm2'"),

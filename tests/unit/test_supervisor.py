@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tasks import child
-from tasks.supervisor import SAME_PRESS, ManagedServer, Probe, Role, Supervisor
+from tasks.signals import SAME_PRESS
+from tasks.supervisor import ManagedServer, Probe, Role, Supervisor
 from tasks.watchdog import Watchdog
 from tests.processes import gone, until
 

@@ -5,7 +5,7 @@ import pytest
 from integration.ports import Wanted
 from mappings import store, transforms
 from mappings.rules import FieldRule
-from tasks.checks.wanted import filling, wanted
+from tasks.checks.wanted import filling, of_accounts, wanted
 from tests.defaults import DEFAULTS
 
 RULES = store.defaults().field_rules("crm", "hubspot", "contact")
@@ -93,3 +93,17 @@ def test_a_property_belongs_to_its_own_rule_before_a_pattern() -> None:
         assert found is not None
         assert found.name == rule
     assert filling(RULES, "jobtitle") is None
+
+
+def test_of_accounts_what_is_ours_with_the_values_it_can_get() -> None:
+    """Nothing is looked up by them, so nothing is unique, whatever field it counts."""
+    text = transforms.parse([{"bool_text": {"true": "Certified", "false": "Lapsed"}}])
+    rules = [
+        FieldRule("n", "certified", "people", "number", of="basics", aggregate="count"),
+        FieldRule("s", "certified", "status", "enumeration", text, of="basics", aggregate="any"),
+        FieldRule("t", "certified", "theirs", "number", of="basics", aggregate="count", owner="crm"),
+    ]
+    assert of_accounts(rules) == (
+        Wanted("people", "number", of="account"),
+        Wanted("status", "enumeration", values=frozenset(("Certified", "Lapsed")), of="account"),
+    )

@@ -1,0 +1,134 @@
+"""`coursewire import` as an administrator uses it: looked at, taken in, the same file again, and what was rejected."""
+
+import gzip
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.db.conftest import event
+from tests.e2e.conftest import Run, Take, audited, names_nobody
+
+HEADS = "type,occurred_at,lms_user_id,email,full_name,course_id,score\n"
+GOOD = "course.completed,2020-01-02,u-1,ada@example.com,Ada Byron,c-1,92\n"
+MORE = "course.completed,2020-01-03,u-2,eve@example.com,Eve Byron,c-1,80\n"
+BAD = "course.completed,someday,u-3,bob@example.com,Bob Byron,c-1,80\n"
+WITH = ("--connection", "academy")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Two rows that can be taken, and one that cannot."""
+    path = tmp_path / "history.csv"
+    path.write_text(HEADS + GOOD + BAD + MORE)
+    return path
+
+
+def facts(engine: Engine) -> int:
+    """How many facts there are."""
+    with engine.begin() as db:
+        return int(db.exec_driver_sql("SELECT count(*) FROM events").scalar_one())
+
+
+def test_from_the_first_look_to_the_second_import(run: Run, file: Path, engine: Engine) -> None:
+    """A dry run changes nothing; an import says what it did; again it is a no-op that says so."""
+    dry = run("import", str(file), *WITH, "--dry-run")
+    assert (dry.returncode, facts(engine)) == (1, 0), dry.stderr
+    for said in ("3 rows", "line 3: occurred_at: the time is not of the form iso", "2 people, 2 of them new"):
+        assert said in dry.stdout
+    assert "crm: at most 2 contacts in 1 call to read and 1 call to write" in dry.stdout
+    assert names_nobody(dry)
+
+    assert run("import", str(file), *WITH, typed="n\n").returncode == 1
+    assert facts(engine) == 0
+    done = run("import", str(file), *WITH, typed="y\n")
+    assert (done.returncode, facts(engine)) == (1, 2), done.stderr
+    assert "2 new facts" in done.stdout
+    assert "1 rejected row" in done.stdout
+    assert [action for _, action in audited(engine)] == ["history.import", "history.import"]
+
+    again = run("import", str(file), *WITH, "--yes")
+    assert (again.returncode, facts(engine)) == (0, 2)
+    assert "nothing to do" in again.stdout
+    repeated = run("import", str(file), *WITH, "--yes", "--again", "--json")
+    assert json.loads(repeated.stdout)["import"]["counts"]["known"] == 2
+    assert facts(engine) == 2
+
+
+def test_rejected_rows_are_mended_and_imported(run: Run, file: Path, engine: Engine) -> None:
+    """The file beside it has the row as it stood, for its owner alone, and is a file of history itself."""
+    first = run("import", str(file), *WITH, "--yes")
+    assert first.returncode == 1
+    assert "Mend the rows in history.csv.rejected.csv" in first.stdout
+    rejected = file.with_name("history.csv.rejected.csv")
+    assert stat.S_IMODE(rejected.stat().st_mode) == 0o600
+    text = rejected.read_text("utf-8-sig")
+    assert text.startswith("rejected.line,rejected.reason,rejected.sentence,type,occurred_at")
+    assert "3,row_invalid,occurred_at: the time" in text
+    rejected.write_text(text.replace("someday", "2020-01-05"))
+    mended = run("import", str(rejected), *WITH, "--yes")
+    assert (mended.returncode, facts(engine)) == (0, 3), mended.stderr
+
+
+def test_a_packed_file_of_json_lines_by_a_mapping(run: Run, tmp_path: Path, engine: Engine) -> None:
+    """Paths, words and forms as the mapping says; a person shows which line said it."""
+    rows = [{"user": {"id": 7, "mail": "ada@example.com"}, "what": "Done", "when": "03/02/2020", "course": "c-9"}]
+    path = tmp_path / "history.jsonl.gz"
+    path.write_bytes(gzip.compress("".join(f"{json.dumps(row)}\n" for row in rows).encode()))
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(
+        "times: {formats: ['%d/%m/%Y']}\nfields:\n  type: {column: what, values: {Done: course.completed}}\n"
+        "  occurred_at: when\n  lms_user_id: user.id\n  email: user.mail\n  course_id: course\n"
+    )
+    done = run("import", str(path), *WITH, "--mapping", str(mapping), "--yes")
+    assert (done.returncode, facts(engine)) == (0, 1), done.stderr
+    shown = run("person", "show", "1")
+    assert "1 fact from import 1 of" in shown.stdout, shown.stderr
+    assert "line 1" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "said"),
+    [
+        (("--connection", "crm"), HEADS, "'crm' is no learning system"),
+        (WITH, "", "the file is empty"),
+        (WITH, "a;b\n", "type is missing"),
+        ((*WITH, "--mapping", "nowhere.yaml"), HEADS, "No such file"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused_before_anything_is_done(
+    run: Run, tmp_path: Path, words: tuple[str, ...], content: str, said: str
+) -> None:
+    """Exit code 2, and one sentence with what to do."""
+    path = tmp_path / "history.csv"
+    path.write_text(content)
+    done = run("import", str(path), *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
+    """In the terminal of whoever typed it: with a mapping there are two files that it could be."""
+    done = run("import", str(tmp_path / "histroy.csv"), *WITH)
+    assert done.returncode == 2
+    assert "histroy.csv: the file cannot be read: No such file or directory" in done.stderr
+
+
+def test_a_mapping_that_names_no_column_of_the_file(run: Run, file: Path, tmp_path: Path, engine: Engine) -> None:
+    """The file is refused as a whole, with the columns that it has."""
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text("fields: {type: course.completed, occurred_at: When, email: email, course_id: course_id}\n")
+    done = run("import", str(file), *WITH, "--mapping", str(mapping), "--yes")
+    assert (done.returncode, facts(engine)) == (2, 0)
+    assert "no column 'When'; it has: type, occurred_at" in done.stderr
+
+
+def test_what_live_events_said_is_known(run: Run, take: Take, file: Path, engine: Engine) -> None:
+    """The same completion by a webhook and by a file is one fact."""
+    take([event(user="u-1", course="c-1", score=92.0)])
+    done = run("import", str(file), *WITH, "--yes", "--json")
+    assert json.loads(done.stdout)["import"]["counts"]["facts"] == 1, done.stderr
+    assert facts(engine) == 2
