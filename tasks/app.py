@@ -17,7 +17,7 @@ from tasks.assembly import this_process
 SYNC, DELIVER, PERIODIC = "sync", "deliver", "periodic"
 
 app = Celery("coursewire", include=["tasks.flow", "tasks.periodic", "tasks.canary"])
-
+app.set_default()  # "current" is by thread: threads that somebody else starts would ring at a broker that is not ours
 
 SETTINGS: dict[str, Any] = {
     # --- the broker: a doorbell that may be away for hours

@@ -31,8 +31,8 @@ MORE = 3
 FAILED = 4
 """The exit code of a turn that an error ended; the log has said which."""
 
-LONGEST_SECONDS = 900.0
-"""How long a turn may take: it ends itself after a minute or two, and one that hangs would keep its place for ever."""
+LONGEST_SECONDS = 540.0
+"""How long a turn may take: it ends itself after TURN_SECONDS and a chunk, and one that hangs would keep its place."""
 
 IDLE_SECONDS = 0.1
 """How long a thread waits that finds nothing to do, while another one may soon have more."""

@@ -14,18 +14,14 @@ from integration.model.events import LearningEvent
 from integration.model.results import IMPORTED
 from integration.recording import Heard, Noted, Recorder
 from integration.storage import imports, inbox
-from integration.storage.base import AWAY, relax
+from integration.storage.base import AWAY, be_patient, relax
 from integration.storage.imports import Import
-from integration.storage.statement import execute
 from integration.told import Told
 
 log = structlog.get_logger(__name__)
 
 TRIES = 8
 """How often a chunk is tried that somebody else's work stands in the way of; about a minute in all."""
-
-_PATIENCE = "SET LOCAL statement_timeout = '60s'"
-"""A chunk is many times a batch of live events."""
 
 
 class Overtaken(Exception):
@@ -49,7 +45,7 @@ class Importer:
             try:
                 with self.engine.begin() as db:
                     relax(db)  # a crash of the server forgets facts and mark together
-                    execute(db, _PATIENCE)
+                    be_patient(db)
                     return self._record(db, held, chunk, rest_until)
             except (*AWAY, RetryLater) as error:
                 log.warning("import.again", run=held.id, tries=tries, error=type(error).__name__)

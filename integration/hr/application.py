@@ -23,6 +23,7 @@ from integration.hr.translation import RowSaid, Translation
 from integration.model.results import POLLED
 from integration.ports import Folder, Received, RemoteFile
 from integration.storage import hr_files, hr_rows, inbox
+from integration.storage.base import be_patient
 from integration.storage.hr_files import Filed
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Application:
             hr_rows.clear(db, filed.id)
         rows = self._examination(filed).examine(reader, rejections, ends_whole=_ends_whole(path))
         with self.holding() as db:
+            be_patient(db)
             for line in hr_rows.judge(db, filed.id):
                 sentence = "another row says something else of the same employee at the same time"
                 rejections.add(line, Reason.ROWS_DISAGREE, sentence)

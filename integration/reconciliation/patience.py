@@ -1,4 +1,4 @@
-"""Waiting for a call in the backfill lane, while what is worked on stays ours."""
+"""How long work that can wait takes, and waits for a call in the backfill lane, while what is worked on stays ours."""
 
 import time
 from collections.abc import Callable
@@ -6,6 +6,10 @@ from collections.abc import Callable
 from integration.delivery.budget import Budget
 from integration.errors import Reason, RetryLater
 from integration.storage.sync_state import BACKFILL
+
+TURN_SECONDS = 300.0
+"""How long one turn works before it makes room and rings for the next: each is a process, which costs seconds to start.
+"""
 
 LONGEST_WAIT = 15.0
 """Seconds of waiting for a call that are sat out, above the window of any limit; more is left to whoever comes next."""

@@ -22,7 +22,7 @@ from integration.errors import BatchRejected, ConnectionBroken, CoursewireError,
 from integration.model.events import Kind, LearningEvent
 from integration.model.results import POLL_RESULTS, POLLED, is_news
 from integration.ports import ResultLister, ResultPage, Scope
-from integration.reconciliation.patience import wait_for_call
+from integration.reconciliation.patience import TURN_SECONDS, wait_for_call
 from integration.security.seal import IndexKeys, KeyRing
 from integration.sighting import Sighting, learner_key
 from integration.storage import breakers, calls, connections, inbox, outlook, polls, rings, words
@@ -34,9 +34,6 @@ from integration.storage.sync_state import BACKFILL
 from integration.told import Told
 
 log = structlog.get_logger(__name__)
-
-TURN_SECONDS = 45.0
-"""How long one task works on a poll before it makes room and rings for the next."""
 
 MOST_PAGES = 100_000
 """A list with more pages has no end; what was read of it stays."""

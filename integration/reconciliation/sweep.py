@@ -28,6 +28,7 @@ from integration.model.people import LEARNER, normalise_email, normalise_employe
 from integration.model.reconciliation import FINDINGS, RECONCILE_CONTACTS, Class, Finding
 from integration.ports import ContactStore, Received
 from integration.reconciliation.comparison import Ground
+from integration.reconciliation.patience import TURN_SECONDS
 from integration.reconciliation.reading import EMAIL, Read, Reader, Subject
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import (
@@ -50,10 +51,6 @@ from integration.storage.roles import Watching
 from integration.told import Told
 
 log = structlog.get_logger(__name__)
-
-TURN_SECONDS = 45.0
-"""How long one task works on a run before it makes room and rings for the next."""
-
 
 LISTED = 1_000
 """Most contacts of a class that are listed though nothing is repaired; the rest is counted."""
@@ -162,8 +159,11 @@ class Sweep:
                     raise read.trouble
             findings, hints = self._compare(read, chunk)
             return self._settle(chunk, lease, now, read, findings, hints)
-        except (ChunkTaken, *AWAY):
-            return None  # whoever finds the chunk abandoned goes on with it
+        except (ChunkTaken, *AWAY) as error:
+            # Whoever finds the chunk abandoned goes on with it.
+            why = type(error).__name__
+            log.warning("reconciliation.left", connection=self.connection, run=chunk.run, place=chunk.place, error=why)
+            return None
         except (Rejected, BatchRejected) as error:
             self._fail(chunk, error.reason)  # refused as it is: it would be asked for again for ever
             return None

@@ -167,7 +167,9 @@ WHERE connection = %(connection)s AND object_type = %(object_type)s AND operatio
   AND subject_id = ANY(%(ids)s::bigint[])
 """
 
-# Whoever was written or looked at since the run began was seen in another way.
+# Whoever was written or looked at since the run began was seen in another way. OFFSET 0 keeps this a look-up by key for
+# each person: what is known of the table is from before the run, and a join planned for a run that has seen nobody
+# compares everybody with everybody.
 _UNSEEN = """
 SELECT s.id, s.subject_id, s.status, s.remote_id, s.remote_at, s.written_at, s.doubted_at,
        s.wanted > s.written AS is_behind, s.rule_set
@@ -176,7 +178,7 @@ WHERE s.connection = %(connection)s AND s.object_type = %(object_type)s AND s.op
   AND s.subject_id > %(after)s AND s.remote_id IS NOT NULL AND s.status = 'in_step'
   AND greatest(s.remote_at, s.written_at) < %(since)s
   AND NOT EXISTS (SELECT FROM reconciliation_sightings g
-                  WHERE g.reconciliation_id = %(run)s AND g.contact_id = s.remote_id)
+                  WHERE g.reconciliation_id = %(run)s AND g.contact_id = s.remote_id OFFSET 0)
 ORDER BY s.subject_id LIMIT %(limit)s
 """
 

@@ -102,6 +102,7 @@ def test_a_night_yields_to_live_events_and_ends_with_its_worker(home: Wired) -> 
     until(lambda: not beside.is_running())
     home.crm.configure(latency_ms=0)
     until(lambda: ended(home), 120)
+    assert '"ring.lost"' not in home.output  # the broker was there all the time
 
 
 def working(home: Wired) -> list[psutil.Process]:

@@ -79,16 +79,21 @@ def test_messages_may_be_lost_or_doubled_and_nothing_else() -> None:
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, Any]:
-    """What the Celery app holds when a process has loaded it: routes, names of tasks, and the schedule of beat."""
+    """What a process has loaded: routes, names of tasks, the schedule of beat, and which app a thread of it finds."""
     code = (
-        "import json; from tasks.app import app; app.loader.import_default_modules(); c = app.conf;"
+        "import json; from concurrent.futures import ThreadPoolExecutor as Pool; from celery import current_app;"
+        "from tasks.app import app; app.loader.import_default_modules(); c = app.conf;"
         "print(json.dumps([c.task_routes, list(app.tasks), {n: [e['schedule'], e['options']['expires'], e['task']]"
-        " for n, e in c.beat_schedule.items()}]))"
+        " for n, e in c.beat_schedule.items()}, Pool().submit(lambda: current_app.main).result()]))"
     )
     env = {**os.environ, "COURSEWIRE_BROKER_URL": REDIS_URLS[0], "PYTHONPATH": str(ROOT)}
     said = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, timeout=60).stdout
-    routes, tasks, beat = json.loads(said)
-    return {"routes": routes, "tasks": tasks, "beat": beat}
+    return dict(zip(("routes", "tasks", "beat", "in_a_thread"), json.loads(said), strict=True))
+
+
+def test_every_thread_rings_at_our_broker(loaded: dict[str, Any]) -> None:
+    """Celery knows the current app by thread; a thread that a turn starts has none of its own."""
+    assert loaded["in_a_thread"] == "coursewire"
 
 
 def test_every_task_has_a_queue_that_is_declared(loaded: dict[str, Any]) -> None:
