@@ -70,9 +70,6 @@ def drain(connection: str, operation: str) -> None:
     if operation in TURNS:
         turn(connection, operation)
         return
-    if operation == COLLECT_FILES:
-        collect(connection)
-        return
     process, place = this_process(), (connection, operation)
     drained = process.flushers.get(place) or process.drains.get(place)
     if drained is None:
@@ -106,8 +103,7 @@ def turn(connection: str, operation: str) -> None:
     with single(process.engine) as db:
         rings.heard(db, connection, operation)
         may_call = outlook.look(db, connection, operation).may_call
-    is_known = connection in (process.sweeps if operation == RECONCILE_CONTACTS else process.pollers)
-    if may_call and is_known and aside.work(connection, operation):
+    if may_call and aside.work(connection, operation):
         ring_connections([connection], operation, at_once=True)
 
 
@@ -134,15 +130,20 @@ def poll(connection: str) -> bool:
     return polled.is_more
 
 
-TURNS: Mapping[str, Callable[[str], bool]] = {RECONCILE_CONTACTS: reconcile, POLL_RESULTS: poll}
-"""Operations that can wait: each turn of them is done in a process of its own."""
-
-
-def collect(connection: str) -> None:
-    """Look at a folder of HR, in this thread; what it tells is rung for by the sweeper."""
+def collect(connection: str) -> bool:
+    """Look at a folder of HR, in this thread; what it tells is rung for by the sweeper, and so is the next look."""
     collector = this_process().collectors.get(connection)
     if collector is not None:
         collector.run()
+    return False
+
+
+TURNS: Mapping[str, Callable[[str], bool]] = {
+    RECONCILE_CONTACTS: reconcile,
+    POLL_RESULTS: poll,
+    COLLECT_FILES: collect,
+}
+"""Operations that can wait: each turn of them is done in a process of its own."""
 
 
 FAILED = {
