@@ -68,15 +68,24 @@ class Recorder:
     rules: identity.Rules
     knows_users: frozenset[str]
 
-    def record(self, db: Connection, heard: Sequence[Heard], *, rest_until: datetime | None = None) -> Noted:
+    def record(
+        self,
+        db: Connection,
+        heard: Sequence[Heard],
+        *,
+        rest_until: datetime | None = None,
+        holding: Callable[[], None] = lambda: None,
+    ) -> Noted:
         """Record events in the transaction of the caller.
 
-        Nobody is due before `rest_until` because of them. Raises RetryLater as `identity.identify` does.
+        Nobody is due before `rest_until` because of them. `holding` is called as soon as everybody whom they are about
+        is held: whoever begins then comes after. Raises RetryLater as `identity.identify` does.
         """
         sightings = [Sighting.of(one.connection, one.event, one.received_at) for one in heard]
         rules = self.rules(db)
         seen, place = _distinct(sightings)
         who = identity.identify(db, seen, self.ring, self.keys, rules)
+        holding()
         found = [who.found[number] for number in place]
         known = [
             (one, sighting, person)

@@ -18,7 +18,7 @@ from integration.errors import Reason, Rejected
 from integration.files.csv_rows import CsvReader
 from integration.files.row import Mark, Reader
 from integration.history.ahead import ahead
-from integration.history.chunks import chunks
+from integration.history.chunks import Chunk, chunks
 from integration.history.cost import Cost, Ledger
 from integration.history.importer import Importer, Overtaken
 from integration.history.mapping import HistoryMapping
@@ -42,6 +42,8 @@ LONGEST_REST = 900.0
 written once and not with each chunk."""
 
 SPEAK_SECONDS = 5.0
+
+ELSEWHERE = "the same file is being taken in by another process, which goes on."
 
 SWITCH_SECONDS = 0.0005
 """How long the thread that reads may keep the one waiting that records: ten times less than usual, because that one
@@ -133,37 +135,52 @@ def take(process: Assembly, file: File, held: Import, *, is_quiet: bool) -> Impo
 
     Ctrl-C ends the command after the chunk that is under way; run again, it goes on there.
     """
+    with imports.held(process.engine, held.id) as is_ours:
+        if not is_ours:
+            raise stop(ELSEWHERE)
+        try:
+            held = _take(process, file, held, is_quiet=is_quiet)
+        except Overtaken:
+            raise stop(ELSEWHERE) from None
+        except KeyboardInterrupt:
+            with process.engine.connect() as db:
+                line = (imports.get(db, held.id) or held).line
+            say(f"\nImport {held.id} stopped before line {line}. Run the same command again, and it goes on there.")
+            raise typer.Exit(130) from None
+        require_unchanged(file)
+        with process.engine.begin() as db:
+            held = imports.finish(db, held)
+            audit.append(
+                db,
+                actor=actor(),
+                action="history.import",
+                outcome="done",
+                connection=held.connection,
+                reference=f"import:{held.id}",
+            )
+    ring(places=[(target, WRITE_CONTACT) for target in _targets(process, file)])
+    return held
+
+
+def _take(process: Assembly, file: File, held: Import, *, is_quiet: bool) -> Import:
+    """Take in what is left of a file that this process alone is at."""
     importer = Importer(process.engine, process.pipeline.recorder)
     started, begun_at = time.monotonic(), held.counts.get("rows", 0)
     _expect_many()
     sys.setswitchinterval(SWITCH_SECONDS)
     read = chunks(file.reader, file.translation, Mark(held.byte_offset, held.line))
-    try:
-        with progress("Taking in", held.rows, is_quiet=is_quiet) as draw, closing(ahead(read)) as parts:
-            for chunk in parts:
-                done = held.counts.get("rows", 0)
-                seconds = time.monotonic() - started
-                rate = (done - begun_at) / seconds if done > begun_at else USUAL_RATE
-                held = importer.take(held, chunk, _rest(held.rows - done - chunk.rows, rate))
-                draw(held.counts["rows"])
-    except Overtaken:
-        raise stop("the same file is being taken in by another process, which goes on.") from None
-    except KeyboardInterrupt:
-        say(f"\nImport {held.id} stopped before line {held.line}. Run the same command again, and it goes on there.")
-        raise typer.Exit(130) from None
-    require_unchanged(file)
-    with process.engine.begin() as db:
-        held = imports.finish(db, held)
-        audit.append(
-            db,
-            actor=actor(),
-            action="history.import",
-            outcome="done",
-            connection=held.connection,
-            reference=f"import:{held.id}",
-        )
-    ring(places=[(target, WRITE_CONTACT) for target in _targets(process, file)])
-    return held
+    given_out, now = begun_at, held
+
+    def rest_until(chunk: Chunk) -> datetime | None:
+        nonlocal given_out
+        given_out += chunk.rows
+        done, seconds = now.counts.get("rows", 0) - begun_at, time.monotonic() - started
+        return _rest(held.rows - given_out, done / seconds if done else USUAL_RATE)
+
+    with progress("Taking in", held.rows, is_quiet=is_quiet) as draw, closing(ahead(read)) as parts:
+        for now in importer.take_all(held, parts, rest_until):
+            draw(now.counts.get("rows", 0))
+    return now
 
 
 def _expect_many() -> None:

@@ -11,7 +11,10 @@ from integration.model.events import LearningEvent
 
 ROWS = 5_000
 LEARNERS = 1_000
-"""Each learner is held by up to three locks, of which Postgres has 6,400 in all by default."""
+"""Each learner is held by up to three locks, of which Postgres has 6,400 in all by default. Two chunks are recorded at
+once."""
+
+Name = tuple[str | None, ...]
 
 
 class Said(NamedTuple):
@@ -24,11 +27,12 @@ class Said(NamedTuple):
 
 @dataclass(slots=True)
 class Chunk:
-    """Rows that follow each other: what they say, how many they are, and the mark behind the last one.
+    """Rows that follow each other: what they say, how many they are, and the marks before and behind them.
 
     `silent` rows say nothing, `rejected` ones cannot be taken.
     """
 
+    before: Mark
     said: list[Said] = field(default_factory=list)
     rows: int = 0
     silent: int = 0
@@ -37,26 +41,33 @@ class Chunk:
 
 
 def chunks(reader: Reader, translation: Translation, after: Mark = BEGINNING) -> Iterator[Chunk]:
-    """Return what follows a mark, in chunks whose ends depend on the file alone. Raises what the reader raises."""
-    chunk, learners = Chunk(), set[tuple[str | None, ...]]()
+    """Return what follows a mark, in chunks whose ends depend on the file alone. Raises what the reader raises.
+
+    A chunk that is full ends where a row is about somebody else: in a file that is sorted by people each of them is in
+    one chunk, and no chunk waits for the one before.
+    """
+    chunk, learners = Chunk(after), set[Name]()
     for row in reader.rows(after):
         events: Events = ()
+        silent = rejected = 0
         try:
             if isinstance(row, Row):
                 events = translation.events(row.values)
-                chunk.silent += not events
+                silent = not events
             else:
-                chunk.rejected += 1
+                rejected = 1
         except Rejected:
-            chunk.rejected += 1
-        for event in events:
-            who = event.learner
-            learners.add((who.lms_user_id, who.email, who.employee_id))
-            chunk.said.append(Said(row.line, event, event.content_hash()))
+            rejected = 1
+        named = {(who.lms_user_id, who.email, who.employee_id) for event in events for who in (event.learner,)}
+        is_full = chunk.rows >= ROWS or len(learners) >= LEARNERS
+        if is_full and (chunk.rows >= 2 * ROWS or not named <= learners):
+            yield chunk
+            chunk, learners = Chunk(chunk.after), set()
+        learners |= named
+        chunk.said += [Said(row.line, event, event.content_hash()) for event in events]
+        chunk.silent += silent
+        chunk.rejected += rejected
         chunk.rows += 1
         chunk.after = row.after
-        if chunk.rows >= ROWS or len(learners) >= LEARNERS:
-            yield chunk
-            chunk, learners = Chunk(), set()
     if chunk.rows:
         yield chunk

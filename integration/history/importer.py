@@ -1,9 +1,16 @@
-"""Chunks of history become facts: in ONE transaction what they say, and where the next one begins."""
+"""Chunks of history become facts: in ONE transaction what they say, and that they are in.
+
+Two are recorded side by side: while Postgres works on one, this process works on the other. The later one begins when
+everybody is held whom the earlier one is about, so that of what contradicts itself the same counts as in one thread.
+"""
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Event
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -20,6 +27,9 @@ from integration.told import Told
 
 log = structlog.get_logger(__name__)
 
+SIDE_BY_SIDE = 2
+"""Chunks recorded at once; a third one would wait for the interpreter."""
+
 TRIES = 8
 """How often a chunk is tried that somebody else's work stands in the way of; about a minute in all."""
 
@@ -35,18 +45,50 @@ class Importer:
     engine: Engine
     recorder: Recorder
 
-    def take(self, held: Import, chunk: Chunk, rest_until: datetime | None) -> Import:
-        """Record a chunk, and return the import as it stands then.
+    def take_all(
+        self, held: Import, parts: Iterable[Chunk], rest_until: Callable[[Chunk], datetime | None]
+    ) -> Generator[Import]:
+        """Record chunks that follow each other, but for those that are in; yield the import as it stood after each.
 
-        Nobody is written before `rest_until` because of it. Raises Overtaken, and what the database raises when it is
-        away for longer than a minute: run again, and it goes on behind the last chunk.
+        Nobody is written before `rest_until` because of a chunk. Raises what `take` does, when none is under way.
         """
+        under_way, newest = deque[Future[Import]](), held
+        turn = Event()
+        turn.set()
+        with ThreadPoolExecutor(SIDE_BY_SIDE, "import") as threads:
+            for chunk in parts:
+                if held.has(chunk.before.offset):
+                    continue
+                following = Event()
+                under_way.append(threads.submit(self.take, held, chunk, rest_until(chunk), turn, following))
+                turn = following
+                if len(under_way) < SIDE_BY_SIDE:
+                    continue
+                newest = max(newest, under_way.popleft().result(), key=_place)
+                yield newest
+            while under_way:
+                newest = max(newest, under_way.popleft().result(), key=_place)
+                yield newest
+
+    def take(self, held: Import, chunk: Chunk, rest_until: datetime | None, turn: Event, following: Event) -> Import:
+        """Record a chunk when it is its turn, and return the import as it stands then; `following` may begin meanwhile.
+
+        Raises Overtaken, and what the database raises when it is away for longer than a minute: run again, and it goes
+        on behind the last chunk.
+        """
+        turn.wait()
+        try:
+            return self._take(held, chunk, rest_until, following.set)
+        finally:
+            following.set()
+
+    def _take(self, held: Import, chunk: Chunk, rest_until: datetime | None, holding: Callable[[], None]) -> Import:
         for tries in range(1, TRIES + 1):
             try:
                 with self.engine.begin() as db:
                     relax(db)  # a crash of the server forgets facts and mark together
                     be_patient(db)
-                    return self._record(db, held, chunk, rest_until)
+                    return self._record(db, held, chunk, rest_until, holding)
             except (*AWAY, RetryLater) as error:
                 log.warning("import.again", run=held.id, tries=tries, error=type(error).__name__)
                 if tries == TRIES:
@@ -59,17 +101,24 @@ class Importer:
         raise AssertionError  # the loop returns or raises
 
     def _done(self, held: Import, chunk: Chunk) -> Import | None:
-        """Return the import where it stands exactly behind a chunk."""
+        """Return the import where a chunk is in."""
         with self.engine.begin() as db:
             now = imports.get(db, held.id)
-        return now if now and now.byte_offset == chunk.after.offset else None
+        return now if now and now.has(chunk.before.offset) else None
 
-    def _record(self, db: Connection, held: Import, chunk: Chunk, rest_until: datetime | None) -> Import:
+    def _record(
+        self,
+        db: Connection,
+        held: Import,
+        chunk: Chunk,
+        rest_until: datetime | None,
+        holding: Callable[[], None],
+    ) -> Import:
         heard = [
             Heard(held.connection, event, held.started_at, IMPORTED, None, held.id, line, content)
             for line, event, content in chunk.said
         ]
-        noted = self.recorder.record(db, heard, rest_until=rest_until)
+        noted = self.recorder.record(db, heard, rest_until=rest_until, holding=holding)
         told = self._tell(db, held, heard, noted)
         inbox.release(db, noted.opened)
         left_out = sum(isinstance(one, Ignored) for one in noted.found)
@@ -85,8 +134,8 @@ class Importer:
             "undecided": undecided,
             "told": told,
         }
-        counts = {name: held.counts.get(name, 0) + number for name, number in added.items()}
-        advanced = imports.advance(db, held, chunk.after.offset, chunk.after.line, counts)
+        done = imports.Done(chunk.after.offset, chunk.after.line, added)
+        advanced = imports.advance(db, held.id, chunk.before.offset, done)
         if advanced is None:
             raise Overtaken
         return advanced
@@ -103,3 +152,7 @@ class Importer:
                 told.append(Told(event=one.event).received(external_id))
                 requests.append(f"import:{held.id}:line:{one.line}")
         return len(inbox.tell(db, held.connection, IMPORTED, told, self.recorder.ring, requests))
+
+
+def _place(held: Import) -> int:
+    return held.byte_offset

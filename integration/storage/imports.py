@@ -1,16 +1,18 @@
 """The ledger of imports: which files were taken in, and how far one has come."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
+from integration.storage.base import single
 from integration.storage.statement import execute
 
 _COLUMNS = """
-id, connection, sha256, size, rows, status, byte_offset, line, counts, actor, started_at, finished_at
+id, connection, sha256, size, rows, status, byte_offset, line, counts, ahead, actor, started_at, finished_at
 """
 
 _FIND = f"""
@@ -28,11 +30,15 @@ ON CONFLICT (connection, sha256, mapping_hash) WHERE status = 'running' DO NOTHI
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants
 
-# Whoever is not where they left off was overtaken by somebody who imports the same file.
+# One process at a time: the server gives it free as soon as the connection is gone.
+_HOLD = "SELECT pg_try_advisory_lock(hashtextextended('coursewire.import:' || %(id)s::text, 0))"
+_LET_GO = "SELECT pg_advisory_unlock(hashtextextended('coursewire.import:' || %(id)s::text, 0))"
+
+_LOCK = _GET + " AND status = 'running' FOR UPDATE"
+
 _ADVANCE = f"""
-UPDATE imports SET byte_offset = %(offset)s, line = %(line)s, counts = %(counts)s
-WHERE id = %(id)s AND status = 'running' AND byte_offset = %(before)s
-RETURNING {_COLUMNS}
+UPDATE imports SET byte_offset = %(byte_offset)s, line = %(line)s, counts = %(counts)s, ahead = %(ahead)s
+WHERE id = %(id)s RETURNING {_COLUMNS}
 """  # noqa: S608 - constants
 
 _FINISH = f"""
@@ -47,8 +53,19 @@ GROUP BY e.import_id, i.started_at ORDER BY e.import_id DESC
 """
 
 
+class Done(NamedTuple):
+    """What the ledger notes of a chunk: where the next one begins, and what it adds to the counts."""
+
+    byte_offset: int
+    line: int
+    counts: Mapping[str, int]
+
+
 class Import(NamedTuple):
-    """One import; `byte_offset` and `line` are where its next chunk begins, `rows` how many the file has."""
+    """One import; everything before `byte_offset` and `line` is in, `rows` is how many the file has.
+
+    `ahead` are chunks behind it that are in as well, by the offset at which they begin, which is text in JSON.
+    """
 
     id: int
     connection: str
@@ -59,9 +76,14 @@ class Import(NamedTuple):
     byte_offset: int
     line: int
     counts: Mapping[str, int]
+    ahead: Mapping[str, tuple[int, int, Mapping[str, int]]]
     actor: str
     started_at: datetime
     finished_at: datetime | None
+
+    def has(self, offset: int) -> bool:
+        """Say whether the chunk that begins there is in."""
+        return offset < self.byte_offset or str(offset) in self.ahead
 
 
 class New(NamedTuple):
@@ -102,11 +124,35 @@ def begin(db: Connection, new: New) -> Import | None:
     return Import(*row) if row else None
 
 
-def advance(db: Connection, held: Import, offset: int, line: int, counts: Mapping[str, int]) -> Import | None:
-    """Note with the facts of a chunk where the next one begins; None where somebody else has come further."""
-    values = {"id": held.id, "before": held.byte_offset, "offset": offset, "line": line, "counts": Jsonb(dict(counts))}
-    row = execute(db, _ADVANCE, values).first()
-    return Import(*row) if row else None
+@contextmanager
+def held(engine: Engine, import_id: int) -> Iterator[bool]:
+    """Yield whether this process alone takes the file in, until the end of the block or of the process."""
+    with single(engine) as db:
+        values = {"id": import_id}
+        is_ours = bool(execute(db, _HOLD, values).scalar())
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                execute(db, _LET_GO, values)
+
+
+def advance(db: Connection, import_id: int, offset: int, done: Done) -> Import | None:
+    """Note with its facts that the chunk that begins at `offset` is in; None where it was, or the import has ended.
+
+    Chunks are noted in any order; counts are of those before `byte_offset`, so that they say what the mark says.
+    """
+    row = execute(db, _LOCK, {"id": import_id}).first()
+    now = Import(*row) if row else None
+    if now is None or now.has(offset):
+        return None
+    ahead = {**now.ahead, str(offset): done}
+    place, line, counts = now.byte_offset, now.line, dict(now.counts)
+    while (following := ahead.pop(str(place), None)) is not None:
+        place, line, added = following
+        counts |= {name: counts.get(name, 0) + number for name, number in added.items()}
+    values = {"id": now.id, "byte_offset": place, "line": line, "counts": Jsonb(counts), "ahead": Jsonb(ahead)}
+    return Import(*execute(db, _ADVANCE, values).one())
 
 
 def finish(db: Connection, held: Import) -> Import:

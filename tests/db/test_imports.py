@@ -2,6 +2,7 @@
 
 import csv
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -91,9 +92,8 @@ def take(pipeline: Pipeline, path: Path, held: Import) -> Import:
     """Take in what is left of a file."""
     reader = reader_of(path)
     told = Importer(pipeline.engine, pipeline.recorder)
-    for chunk in chunks.chunks(reader, Translation(as_named(reader)), Mark(held.byte_offset, held.line)):
-        held = told.take(held, chunk, None)
-    return held
+    parts = chunks.chunks(reader, Translation(as_named(reader)), Mark(held.byte_offset, held.line))
+    return max([held, *told.take_all(held, parts, lambda _: None)], key=lambda one: one.byte_offset)
 
 
 def in_order(said: Said) -> Said:
@@ -306,3 +306,57 @@ def test_the_cost_of_a_file_counts_who_and_what_is_new(
     assert (cost.people, cost.known_people, cost.facts, cost.known_facts) == (5, 3, 5, 0)
     assert cost.calls(2) == (3, 3)
     assert cost._replace(known_facts=5).calls(2) == (0, 0)
+
+
+def test_chunks_that_came_in_before_their_turn_are_not_taken_again(
+    pipeline: Pipeline,
+    engine: Engine,
+    keyring: KeyRing,
+    begin: Callable[[Path], Import],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One chunk fails for good, the one behind it is in: mark and counts stop before it, and nothing is doubled."""
+    path = write(tmp_path / "h.csv", in_order(history(60, 8, learners=500)))
+    whole = take(pipeline, path, begin(tmp_path / "first"))
+    expected = standing(engine, keyring)
+    with engine.begin() as db:
+        db.exec_driver_sql("TRUNCATE people, links, events, courses, sync_state, inbox, inbox_keys, audit CASCADE")
+    held = begin(tmp_path / "second")
+    reader, is_in = reader_of(path), threading.Event()
+    third = list(chunks.chunks(reader, Translation(as_named(reader))))[2].before.offset
+    real = imports.advance
+
+    def refused(db: Any, import_id: int, offset: int, done: Any) -> Any:
+        if offset == third:
+            is_in.wait(10)
+            raise ValueError("a mistake of ours")
+        advanced = real(db, import_id, offset, done)
+        if offset > third:
+            db.connection.dbapi_connection.commit()
+            is_in.set()
+        return advanced
+
+    with monkeypatch.context() as patch:
+        patch.setattr(imports, "advance", refused)
+        with pytest.raises(ValueError, match="a mistake of ours"):
+            take(pipeline, path, held)
+    with engine.begin() as db:
+        left = imports.get(db, held.id)
+    assert left
+    assert (left.byte_offset, len(left.ahead)) == (third, 1)
+    assert left.counts["rows"] < whole.counts["rows"]
+    again = take(pipeline, path, left)
+    assert (again.line, again.counts, again.ahead) == (whole.line, whole.counts, {})
+    assert standing(engine, keyring) == expected
+
+
+def test_one_process_at_a_time_is_at_a_file(engine: Engine, begin: Callable[[Path], Import], tmp_path: Path) -> None:
+    """Whoever comes meanwhile is told so; after the first one another may go on."""
+    held = begin(tmp_path / "h.csv")
+    with imports.held(engine, held.id) as is_ours:
+        assert is_ours
+        with imports.held(engine, held.id) as is_theirs:
+            assert not is_theirs
+    with imports.held(engine, held.id) as is_ours:
+        assert is_ours

@@ -14,7 +14,8 @@ IMPORT_STATES = ("running", "done")
 class Import(Base):
     """One import of a file, known by its content and mapping, never by its name, which may be somebody's.
 
-    `byte_offset` and `line` are where the next chunk begins: they change with its facts, in one transaction.
+    Everything before `byte_offset` and `line` is in, and so are the chunks of `ahead`, by where they begin: both change
+    with the facts of a chunk, in one transaction.
     """
 
     __tablename__ = "imports"
@@ -41,6 +42,7 @@ class Import(Base):
     byte_offset: Mapped[int] = mapped_column(server_default="0")
     line: Mapped[int] = mapped_column(server_default="1")
     counts: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    ahead: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     actor: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     finished_at: Mapped[datetime | None]
