@@ -13,7 +13,7 @@ from integration.connectors import registry
 from integration.errors import ConfigError, CoursewireError
 from integration.model.reconciliation import DRIFT, FINDINGS, Class
 from integration.security.seal import KeyRing
-from integration.storage import audit, comparisons, reconciliations
+from integration.storage import audit, comparisons, reconciliation_findings
 from integration.storage.comparisons import Comparison, Example, Undo
 from tasks.night_words import WORDS
 
@@ -131,7 +131,7 @@ class Reporter:
     def _shown(self, run: Comparison, one: Example, reveal: str | None) -> Shown:
         values = None
         if reveal is not None and one.sealed is not None:
-            context = reconciliations.values_context(run.id, one.contact_id)
+            context = reconciliation_findings.values_context(run.id, one.contact_id)
             try:
                 opened: dict[str, list[str]] = orjson.loads(self.ring.open(bytes(one.sealed), context))
             except CoursewireError:

@@ -8,7 +8,7 @@ from integration.delivery import ownership
 from integration.delivery.ownership import same_value
 from integration.model.contacts import Fields, RemoteContact, Target
 from integration.model.reconciliation import Class, Difference, Finding
-from integration.storage.reconciliations import Known
+from integration.storage.reconciliation_findings import Known
 
 _ON_ITS_WAY = ("due", "sending", "waiting")
 

@@ -14,9 +14,10 @@ from integration.model.contacts import CONTACT, RemoteContact
 from integration.model.roles import Watch
 from integration.ports import ContactStore
 from integration.reconciliation.patience import wait_for_call
-from integration.storage import quarantine, reconciliations
+from integration.storage import quarantine, reconciliation_findings, reconciliations
 from integration.storage.base import single
-from integration.storage.reconciliations import Chunk, ChunkTaken, Known
+from integration.storage.reconciliation_findings import Known
+from integration.storage.reconciliations import Chunk, ChunkTaken
 from integration.storage.roles import Watching
 from integration.storage.sync_state import BACKFILL
 
@@ -97,7 +98,9 @@ class Reader:
         """Ask by id for contacts that were on no page: some are missing indeed, and some are in another one now."""
         size = self.store.capabilities.batch_size
         with single(self.engine) as db:
-            left = reconciliations.unseen(db, chunk, self.connection, after=int(chunk.cursor or 0), limit=PAGES * size)
+            left = reconciliation_findings.unseen(
+                db, chunk, self.connection, after=int(chunk.cursor or 0), limit=PAGES * size
+            )
         there: dict[str, RemoteContact] = {}
         for start in range(0, len(left), size):
             self._wait(chunk, lease)

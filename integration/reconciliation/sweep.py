@@ -39,6 +39,7 @@ from integration.storage import (
     inbox,
     outlook,
     people,
+    reconciliation_findings,
     reconciliations,
     rings,
     roles,
@@ -46,7 +47,8 @@ from integration.storage import (
 from integration.storage.base import AWAY, single, snapshot
 from integration.storage.calls import Call
 from integration.storage.outlook import Outlook
-from integration.storage.reconciliations import Chunk, ChunkTaken, Found
+from integration.storage.reconciliation_findings import Found
+from integration.storage.reconciliations import Chunk, ChunkTaken
 from integration.storage.roles import Watching
 from integration.told import Told
 
@@ -182,7 +184,7 @@ class Sweep:
         with snapshot(self.engine).begin() as db:
             linked = {name: who for (_, name), who in people.by_link(db, CONTACT, ids).items()}
             named = self._named(db, read, linked)
-            known = reconciliations.known(db, self.connection, {*linked.values(), *named.values()})
+            known = reconciliation_findings.known(db, self.connection, {*linked.values(), *named.values()})
             whole = sorted({*linked.values(), *named.values()} & known.keys())
             projected = self.project(db, self.connection, whole)
             heard = self._roles(db, read, linked, chunk)
@@ -266,7 +268,7 @@ class Sweep:
         """Record what a chunk has found, and everything that follows from it, in one transaction. Raises ChunkTaken."""
         with self.engine.begin() as db:
             before = reconciliations.counts(db, chunk)
-            new = reconciliations.see(db, chunk, [one.contact_id for one in findings])
+            new = reconciliation_findings.see(db, chunk, [one.contact_id for one in findings])
             named = [one.person_id for one in findings if one.person_id and one.kind in FINDINGS]
             erased = set(named) - people.kept(db, named)
             fresh = [one for one in findings if one.contact_id in new and one.person_id not in erased]
@@ -275,8 +277,10 @@ class Sweep:
             self._repair(db, repairs)
             chosen = {one.contact_id for one in repairs}
             listed = _listed(fresh, chosen, before)
-            reconciliations.find(db, chunk, [self._found(chunk, one, one.contact_id in chosen) for one in listed])
-            taken_back = reconciliations.take_back(
+            reconciliation_findings.find(
+                db, chunk, [self._found(chunk, one, one.contact_id in chosen) for one in listed]
+            )
+            taken_back = reconciliation_findings.take_back(
                 db, chunk, [contact for _, contact in read.merged], [row.person_id for row in read.missing]
             )
             said = [] if chunk.is_dry else list(heard.values())
@@ -293,7 +297,7 @@ class Sweep:
             is_over = is_last and self._end(db, chunk)
             rests = not is_over and reconciliations.rest(db, chunk.run)
             if is_over or rests:
-                reconciliations.let_go(db, chunk.run)
+                reconciliation_findings.let_go(db, chunk.run)
             calls.add(db, self.connection, made)
             if made and not now.is_clear:
                 connections.heal(db, self.connection)
@@ -312,12 +316,12 @@ class Sweep:
 
     def _repair(self, db: Connection, findings: Sequence[Finding]) -> None:
         """Let people be looked at again: what was read here is never written, only a newer reading is (rule 25)."""
-        rows = reconciliations.known(db, self.connection, {one.person_id for one in findings if one.person_id})
-        doubts.add(db, [row.id for row in rows.values()], gather=reconciliations.GATHER_SECONDS)
+        rows = reconciliation_findings.known(db, self.connection, {one.person_id for one in findings if one.person_id})
+        doubts.add(db, [row.id for row in rows.values()], gather=reconciliation_findings.GATHER_SECONDS)
 
     def _found(self, chunk: Chunk, one: Finding, is_repaired: bool) -> Found:
         values = {name: list(pair) for name, pair in one.differences.items()}
-        context = reconciliations.values_context(chunk.run, one.contact_id)
+        context = reconciliation_findings.values_context(chunk.run, one.contact_id)
         sealed = self.ring.seal(orjson.dumps(values), context) if values else None
         return Found(one.kind.value, one.contact_id, one.person_id, ",".join(sorted(values)), sealed, is_repaired)
 

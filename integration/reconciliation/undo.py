@@ -33,7 +33,7 @@ from integration.storage import (
     loops,
     outlook,
     quarantine,
-    reconciliations,
+    reconciliation_findings,
     sync_state,
     undoing,
 )
@@ -164,7 +164,7 @@ class Undo:
 
     def _values(self, row: Repaired) -> Mapping[str, Sequence[str]]:
         """Return what each property held before, and what we wrote."""
-        context = reconciliations.values_context(self.run, row.contact_id)
+        context = reconciliation_findings.values_context(self.run, row.contact_id)
         values: dict[str, list[str]] = orjson.loads(self.sweep.ring.open(bytes(row.sealed), context))
         return values
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from integration.reconciliation import sweep as sweeping
-from integration.storage import comparisons, reconciliations
+from integration.storage import comparisons, reconciliation_findings, reconciliations
 from tasks import nights
 from tests.db.conftest import event
 from tests.db.firm import Firm, ground
@@ -169,7 +169,7 @@ def test_a_dry_run_counts_a_role_once_though_its_chunk_was_repeated(firm: Firm) 
     with firm.engine.begin() as db:
         mine = reconciliations.claim(db, "crm", lease := uuid4())
         assert mine is not None
-        reconciliations.see(db, mine, [firm.ids["p0@example.com"]])
+        reconciliation_findings.see(db, mine, [firm.ids["p0@example.com"]])
         reconciliations.give_back(db, mine, lease)
         db.exec_driver_sql("""UPDATE reconciliations SET counts = '{"roles": 1, "contacts": 1}'""")
     firm.process.sweeps["crm"].run()

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from integration.storage import hr_rows, reconciliations
+from integration.storage import hr_rows, reconciliation_findings, reconciliations
 
 PEOPLE = 5_000
 SEEN = """
@@ -46,7 +46,7 @@ def test_who_was_on_no_page_is_found_by_looking_at_each_once(engine: Engine) -> 
         db.exec_driver_sql(SEEN, {"people": PEOPLE, "run": run})
         asked: dict[str, Any] = {"run": run, "after": 0, "limit": 1_000, "since": datetime.now(UTC)}
         asked |= {"connection": "crm", "object_type": "contact", "operation": "contact.upsert"}
-        explained = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON)" + reconciliations._UNSEEN
+        explained = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON)" + reconciliation_findings._UNSEEN
         [[plan]] = db.exec_driver_sql(explained, asked).scalars()
     assert plan["Plan"]["Actual Rows"] == 1
     assert walked(plan["Plan"]) < 10 * PEOPLE

@@ -13,7 +13,7 @@ from integration.erasure import Eraser
 from integration.errors import BatchRejected, Reason
 from integration.reconciliation import reading
 from integration.reconciliation.sweep import Sweep
-from integration.storage import people, reconciliations
+from integration.storage import people, reconciliation_findings, reconciliations
 from mappings import store
 from mappings.rules import FieldRule
 from scripts.sandbox.academy import Academy
@@ -150,7 +150,7 @@ def test_what_differed_is_kept_sealed(firm: Firm) -> None:
     )
     assert fields == ["last_course_completed"]
     assert b"Juggling" not in bytes(sealed)
-    opened = firm.process.ring.open(bytes(sealed), reconciliations.values_context(run, contact_id))
+    opened = firm.process.ring.open(bytes(sealed), reconciliation_findings.values_context(run, contact_id))
     assert orjson.loads(opened) == {"last_course_completed": ["Juggling", "Course demo-101"]}
 
 
