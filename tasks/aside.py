@@ -11,7 +11,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -96,32 +98,46 @@ def main(connection: str, operation: str, parent: str) -> int:
     memory.bound()
     assert app  # noqa: S101 - the app that rings
     logs.configure(this_process().settings.log_format)
-    found: list[bool] = []
-    failed: list[str] = []
-
-    over, at_work = threading.Event(), set[int]()
-
-    def turn() -> None:
-        me = threading.get_ident()
-        while not over.is_set():
-            at_work.add(me)
-            try:
-                found.append(flow.TURNS[operation](connection))
-            except Exception as error:
-                log.exception("aside.failed", connection=connection, operation=operation)
-                failed.append(type(error).__name__)
-            at_work.discard(me)
-            # While somebody reads there will be more to do; where nobody is at it, there is nothing.
-            if not at_work or failed or found[-1]:
-                over.set()
-            over.wait(IDLE_SECONDS)
-
-    threads = [threading.Thread(target=turn, name=f"turn-{n}") for n in range(THREADS.get(operation, 1))]
+    turn = _Turn(connection, operation, flow.TURNS[operation])
+    threads = [threading.Thread(target=turn.work, name=f"turn-{n}") for n in range(THREADS.get(operation, 1))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return MORE if any(found) else FAILED if failed else 0
+    return MORE if turn.is_more else FAILED if turn.has_failed else 0
+
+
+@dataclass
+class _Turn:
+    """What the threads of a turn know of each other."""
+
+    connection: str
+    operation: str
+    do: Callable[[str], bool]
+    is_more: bool = False
+    has_failed: bool = False
+    at_work: set[int] = field(default_factory=set)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def work(self) -> None:
+        """Work until there is nothing more to do, or time is up; while somebody reads there will be more."""
+        me = threading.get_ident()
+        while not self.over.is_set():
+            self.at_work.add(me)
+            is_more = self._once()
+            self.at_work.discard(me)
+            self.is_more |= is_more
+            if is_more or self.has_failed or not self.at_work:
+                self.over.set()
+            self.over.wait(IDLE_SECONDS)
+
+    def _once(self) -> bool:
+        try:
+            return self.do(self.connection)
+        except Exception:
+            log.exception("aside.failed", connection=self.connection, operation=self.operation)
+            self.has_failed = True
+            return False
 
 
 def _leave_with(parent: int) -> None:

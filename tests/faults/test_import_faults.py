@@ -29,7 +29,10 @@ from tests.processes import SECRET, environment, write_connections
 ROWS = int(os.environ.get("IMPORT_ROWS", "1500"))
 KILLS = int(os.environ.get("IMPORT_KILLS", "5"))
 SEED = int(os.environ.get("CHAOS_SEED", "20261122"))
-SMALL = "from integration.history import chunks; chunks.ROWS = 40; from tasks.cli import main; main()"
+SMALL = (
+    f"from integration.history import chunks; chunks.ROWS = min(chunks.ROWS, {ROWS // 40}); "
+    "from tasks.cli import main; main()"
+)
 """The command as it is, with chunks so small that there is something to be killed between."""
 
 
