@@ -36,6 +36,7 @@ Said = list[dict[str, Any]]
 def history(rows: int, seed: int, learners: int = 12) -> Said:
     """Completions of some learners, most of them once more with another score, in no order."""
     luck = random.Random(seed)
+    apart = min(1_440, 500_000_000 // rows)  # minutes: a day, where there are not more rows than days
     said: Said = []
     for number in range(rows):
         who, course = luck.randrange(learners), luck.randrange(6)
@@ -45,7 +46,7 @@ def history(rows: int, seed: int, learners: int = 12) -> Said:
                 "user": f"u-{who}" if who % 4 else None,
                 "email": f"p{who}@example.com" if who % 3 else None if who % 4 else f"p{who}@example.com",
                 "name": f"Ada {who}",
-                "at": -number * 1_440 - luck.randrange(600),
+                "at": -number * apart - luck.randrange(min(600, apart)),
                 "course": f"c-{course}",
                 "score": float(luck.randrange(100)),
                 "passed": True,
