@@ -1,14 +1,14 @@
 """The ledger of imports: which files were taken in, and how far one has come."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import NamedTuple
 
 from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Engine
 
-from integration.storage.base import single
+from integration.storage.base import AWAY, single
 from integration.storage.statement import execute
 
 _COLUMNS = """
@@ -134,7 +134,8 @@ def held(engine: Engine, import_id: int) -> Iterator[bool]:
             yield is_ours
         finally:
             if is_ours:
-                execute(db, _LET_GO, values)
+                with suppress(*AWAY):  # with its connection the lock is gone
+                    execute(db, _LET_GO, values)
 
 
 def advance(db: Connection, import_id: int, offset: int, done: Done) -> Import | None:

@@ -31,6 +31,10 @@ from tests.db.standing import standing
 
 HEADS = ("type", "occurred_at", "lms_user_id", "email", "full_name", "course_id", "course_name", "score", "passed")
 Said = list[dict[str, Any]]
+CUT = """
+SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()
+"""
 
 
 def history(rows: int, seed: int, learners: int = 12) -> Said:
@@ -359,5 +363,8 @@ def test_one_process_at_a_time_is_at_a_file(engine: Engine, begin: Callable[[Pat
         assert is_ours
         with imports.held(engine, held.id) as is_theirs:
             assert not is_theirs
+    with imports.held(engine, held.id) as is_ours, engine.begin() as db:
+        assert is_ours
+        db.exec_driver_sql(CUT)
     with imports.held(engine, held.id) as is_ours:
         assert is_ours
