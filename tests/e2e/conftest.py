@@ -1,8 +1,6 @@
 """An administrator's place: a connections file, a database with a story in it, and the `coursewire` command."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -21,6 +19,7 @@ from integration.storage import inbox
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.embedded.servers import EmbeddedServers
 from tests.db.conftest import event
+from tests.forked import run_command
 from tests.processes import environment, write_connections
 
 Run = Callable[..., CompletedProcess[str]]
@@ -56,16 +55,7 @@ def run(folder: Path, ours: dict[str, str]) -> Run:
         *words: str, typed: str = "", variables: dict[str, str] | None = None, **settings: str
     ) -> CompletedProcess[str]:
         changed = {f"COURSEWIRE_{name.upper()}": value for name, value in settings.items()}
-        return subprocess.run(
-            [sys.executable, "-m", "tasks.cli", *words],
-            env=ours | changed | (variables or {}),
-            cwd=folder,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_command(words, env=ours | changed | (variables or {}), cwd=folder, typed=typed)
 
     return command
 

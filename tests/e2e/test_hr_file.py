@@ -1,7 +1,5 @@
 """From the folder of HR to the contact, through the real processes: beat, worker, and the one beside it."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +12,7 @@ from integration.hr.collector import COLLECT_FILES
 from scripts.sandbox.hubspot import HubSpotSandbox
 from tasks.embedded.servers import EmbeddedServers
 from tests.faults.installation import Installation
+from tests.forked import run_command
 from tests.processes import gone, until
 from tests.sftp import Drop
 
@@ -49,8 +48,9 @@ class Company:
 
     def coursewire(self, *words: str) -> str:
         """Run a command; return what it printed."""
-        command = [sys.executable, "-m", "tasks.cli", *words]
-        return subprocess.check_output(command, env=self.home.environment, cwd=self.place, timeout=60).decode()
+        done = run_command(words, env=self.home.environment, cwd=self.place)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def leave(self, name: str, text: str) -> None:
         """Let HR leave a whole file."""
