@@ -202,11 +202,11 @@ class Application:
         return filed._replace(detail=_both(filed.detail, "the server does not let us write down its rejected rows"))
 
     def tidy(self, folder: Folder, filed: Filed, name: str) -> Filed:
-        """Move a settled file out of the way, its marker first; the ledger knows it where the server forbids that."""
+        """Move a settled file and what belongs to it away; the ledger knows it where the server forbids that."""
         pickup = self.of.pickup
         target = pickup.rejected if filed.status == "rejected" else pickup.processed
-        if pickup.marker:
-            folder.move(f"{name}{pickup.marker}", target, f"{filed.id}-{name}{pickup.marker}")
+        for ending in pickup.companions:
+            folder.move(f"{name}{ending}", target, f"{filed.id}-{name}{ending}")
         moved = folder.move(name, target, f"{filed.id}-{name}")
         with self.holding() as db:
             hr_files.moved(db, filed.id, moved=moved)

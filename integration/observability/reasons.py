@@ -385,6 +385,15 @@ WORDS: dict[Reason, Words] = {
         "The file ends in the middle of a row: it was cut off on its way, or a quote is missing.",
         "Have the file written and sent again; the rows before it count.",
     ),
+    Reason.CHECKSUM_MISSING: Words(
+        "The checksum that says that a file is whole does not lie beside it, so nothing of it was read.",
+        "Have it written beside the file, behind whose name it has the ending that files.checksum names.",
+    ),
+    Reason.CHECKSUM_DIFFERS: Words(
+        "The file is not the one whose checksum lies beside it: cut off, changed on its way, or the checksum is of an "
+        "earlier file; nothing of it was taken.",
+        "Have the file and its checksum sent again; a look that finds them equal takes it.",
+    ),
     Reason.COLUMN_MISSING: Words(
         "The file lacks a column that the mapping names, so nothing of it was taken.",
         "Correct the column's name in the mapping, or have the column exported.",
