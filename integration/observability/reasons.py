@@ -382,8 +382,10 @@ WORDS: dict[Reason, Words] = {
         "Do what the sentence says, and hand the file in again.",
     ),
     Reason.FILE_CUT: Words(
-        "The file ends in the middle of a row: it was cut off on its way, or a quote is missing.",
-        "Have the file written and sent again; the rows before it count.",
+        "The file ends in the middle of a row, or without the trailer that counts its rows: it was cut off on its way, "
+        "or a quote is missing.",
+        "Have the file written and sent again. Nothing of a file of HR was taken, nor of one whose trailer is wrong; "
+        "of other files of history the rows before it count.",
     ),
     Reason.CHECKSUM_MISSING: Words(
         "The checksum that says that a file is whole does not lie beside it, so nothing of it was read.",

@@ -229,6 +229,38 @@ def test_a_file_that_is_not_whole_is_rejected_as_a_whole(office: Office, text: s
     assert "staff.csv" in office.drop.names("rejected")
 
 
+def test_a_file_with_a_trailer_is_taken_whole_or_not_at_all(office: Office) -> None:
+    """Cut within the last field, or within the trailer, every row that is left can be read, and none is taken."""
+    (office.folder / "hr.yaml").write_text("file: {trailer: TRAILER}\n" + MAPPING)
+    whole = staff_file(12) + "TRAILER,12\n"
+    for place, end in enumerate((len(staff_file(12)) - 3, len(staff_file(12)), len(whole) - 2)):
+        office.drop.put(f"{place}.csv", whole[:end])
+    office.look()
+    assert office.states() == [("rejected", "file_cut")] * 3
+    assert office.told() == 0
+    with office.engine.begin() as db:
+        assert all("line 1" in (one.detail or "") for one in hr_files.latest(db, limit=9))
+    office.drop.put("whole.csv", whole)
+    [done] = office.look().files
+    assert (done.status, done.counts["rows"], done.counts["told"]) == ("applied", 12, 12)
+
+
+@pytest.mark.parametrize("proof", ["", "checksum", "trailer"])
+def test_a_last_row_without_a_line_end_is_cut_where_nothing_proves_the_contrary(office: Office, proof: str) -> None:
+    """Unreadable it costs the file, unless a checksum or a trailer says that HR wrote it so; readable it is taken."""
+    text = staff_file(2) + "003,p3@example.com"
+    if proof == "checksum":
+        office.files["checksum"] = ".sha256"
+        office.drop.put("staff.csv.sha256", checksum_of(text))
+    if proof == "trailer":
+        (office.folder / "hr.yaml").write_text("file: {trailer: T}\n" + MAPPING)
+        text += "\nT,3"
+    office.drop.put("staff.csv", text)
+    office.look()
+    assert office.states() == ([("applied", None)] if proof else [("rejected", "file_cut")])
+    assert office.told() == (2 if proof else 0)
+
+
 def test_too_many_leavers_wait_for_somebody(office: Office) -> None:
     """Nothing is applied, not even the rows that are harmless; released, all of it is; then it is in step."""
     office.files["guard"] = {"leavers": 2}
