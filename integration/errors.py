@@ -108,6 +108,8 @@ class Reason(StrEnum):
     # --- what became of a file, and of a row in one
     FILE_UNREADABLE = "file_unreadable"
     FILE_CUT = "file_cut"
+    CHECKSUM_MISSING = "checksum_missing"
+    CHECKSUM_DIFFERS = "checksum_differs"
     COLUMN_MISSING = "column_missing"
     ROW_UNREADABLE = "row_unreadable"
     ROW_INCOMPLETE = "row_incomplete"

@@ -8,6 +8,7 @@ from integration.errors import Reason, Rejected
 from integration.files import source
 from integration.files.form import AS_USUAL, Form
 from integration.files.row import BEGINNING, BadRow, Mark, Row, fold
+from integration.files.trailer import Tally
 
 _ENCODED = "say which encoding the file is in, as encoding: latin-1 or cp1252 under file: in the mapping"
 
@@ -59,8 +60,13 @@ class CsvReader:
         return f"it has: {', '.join(filter(None, self.header))}"
 
     def rows(self, after: Mark = BEGINNING) -> Iterator[Row | BadRow]:
-        """Return the rows behind a mark that a row of this file has, from the first one by default."""
+        """Return the rows behind a mark that a row of this file has, from the first one by default.
+
+        Raises Rejected(FILE_CUT) at the end where a trailer is declared, and lacks or counts other rows.
+        """
         begin = max(after, self._start)
+        trailer = self.form.trailer
+        tally = Tally(trailer, is_whole=begin == self._start) if trailer else None
         with source.opened(self.path) as stream:
             stream.seek(begin.offset)
             tape = _Tape(source.lines(stream, at_returns=True), self._encoding, begin)
@@ -71,9 +77,15 @@ class CsvReader:
                 try:
                     fields = next(reader)
                 except StopIteration:
+                    if tally:
+                        tally.end(tape.mark.line)
                     return
                 except csv.Error as error:
+                    if tally:
+                        tally.is_trailer((), tape.line)
                     yield tape.bad(*_said(str(error), tape))
+                    continue
+                if tally and (fields or tape.fault) and tally.is_trailer(() if tape.fault else fields, tape.line):
                     continue
                 if tape.fault:
                     yield tape.bad(Reason.ROW_UNREADABLE, tape.fault)

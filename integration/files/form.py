@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, StrictBool, model_validator
 
 from integration.files.source import UTF8_BOM
+from integration.files.trailer import Trailer
 
 _ASCII = bytes(range(128))
 
@@ -33,6 +34,7 @@ class Form(BaseModel):
     """The dialect of a file. `format` None = by its name; `quote` and `escape` '' = there is none.
 
     A byte order mark says UTF-8, whatever `encoding` says. `skip_spaces`: blanks behind a delimiter are no value.
+    `trailer`: what the last row is, which counts the others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +46,7 @@ class Form(BaseModel):
     escape: Annotated[str, AfterValidator(_one_character)] = ""
     doubled_quotes: StrictBool = True
     skip_spaces: StrictBool = False
+    trailer: Trailer | None = None
 
     @model_validator(mode="after")
     def _can_be_told_apart(self) -> Self:
@@ -52,6 +55,8 @@ class Form(BaseModel):
             raise ValueError("delimiter, quote and escape must be different characters, and there must be a delimiter")
         if self.skip_spaces and self.delimiter == " ":
             raise ValueError("skip_spaces leaves nothing of a file that is delimited by spaces")
+        if self.trailer and self.format == "jsonl":
+            raise ValueError("a trailer is a row of CSV; JSON Lines have none")
         return self
 
     def decoded_by(self, head: bytes) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from integration.errors import Reason
+from integration.errors import Reason, Rejected
 from integration.files import source
 from integration.files.form import AS_USUAL, Form
 from integration.files.row import BEGINNING, BadRow, Mark, Row, fold
@@ -15,7 +15,11 @@ class JsonReader:
     """A JSON Lines file. It has no header, so whatever a row lacks is empty there."""
 
     def __init__(self, path: Path, form: Form = AS_USUAL) -> None:
-        """Look at the beginning; nothing else is read before `rows`."""
+        """Look at the beginning; nothing else is read before `rows`. Raises Rejected where a trailer is declared."""
+        if form.trailer:
+            raise Rejected(
+                Reason.FILE_UNREADABLE, "the mapping declares a trailer, which is a row of CSV; these are JSON Lines"
+            )
         self.path = path
         with source.opened(path) as stream:
             head = stream.read(len(source.UTF8_BOM))

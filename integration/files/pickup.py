@@ -5,9 +5,9 @@ import binascii
 import re
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _SHORTEST_KEY = 32
 
@@ -55,7 +55,8 @@ class Pickup(BaseModel):
     """Files in the folder of an SFTP server.
 
     `host_key`: fingerprints of the keys that the server may have. `marker`: what stands behind the name of the file
-    that says that another one is whole; None = a file that stands still is whole. `mapping`: what the columns mean.
+    that says that another one is whole, `checksum` behind that of the one with its SHA-256; without both a file that
+    stands still is whole. `mapping`: what the columns mean.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,7 +65,19 @@ class Pickup(BaseModel):
     mapping: Path
     pattern: Annotated[str, Field(min_length=1)] = "*.csv"
     marker: Annotated[str, Field(min_length=1)] | None = None
+    checksum: Annotated[str, Field(min_length=1)] | None = None
     mode: Literal["full", "delta"] = "full"
     guard: PickupGuard = PickupGuard()
     processed: Annotated[str, AfterValidator(_folder)] = "processed"
     rejected: Annotated[str, AfterValidator(_folder)] = "rejected"
+
+    @model_validator(mode="after")
+    def _are_two(self) -> Self:
+        if self.marker is not None and self.marker == self.checksum:
+            raise ValueError("marker and checksum are two files, so their names must end differently")
+        return self
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """What stands behind a file's name in the names of those that belong to it."""
+        return tuple(filter(None, (self.marker, self.checksum)))

@@ -44,7 +44,10 @@ class Reader(Protocol):
         """Say whether rows may have a value in this column."""
 
     def rows(self, after: Mark = BEGINNING) -> Iterator[Row | BadRow]:
-        """Return the rows behind a mark. Raises Rejected(FILE_UNREADABLE) where the file breaks off or is damaged."""
+        """Return the rows behind a mark.
+
+        Raises Rejected: FILE_UNREADABLE where the file breaks off or is damaged, FILE_CUT where its trailer is wrong.
+        """
 
 
 def fold(name: str) -> str:

@@ -18,6 +18,11 @@ HEADS = ("rejected.line", "rejected.reason", "rejected.sentence")
 """The columns before those of the row itself; no mapping names them, so the file can be imported as it is."""
 
 
+def form_of(form: Form, header: Sequence[str]) -> Form:
+    """Return the form of a file with this header: one of rejected rows has no trailer, so that rows can be left out."""
+    return form.model_copy(update={"trailer": None}) if header[:1] == HEADS[:1] else form
+
+
 class RejectedRows:
     """Writes rows beside the file that they are from, readable by its owner alone; nothing rejected is no file."""
 

@@ -119,7 +119,7 @@ class Application:
         reader.require(self.mapping.columns())
         with self.holding() as db:
             hr_rows.clear(db, filed.id)
-        rows = self._examination(filed).examine(reader, rejections, ends_whole=_ends_whole(path))
+        rows = self._examination(filed).examine(reader, rejections, ends_whole=self._is_proven() or _ends_whole(path))
         with self.holding() as db:
             be_patient(db)
             for line in hr_rows.judge(db, filed.id):
@@ -142,6 +142,10 @@ class Application:
             if filed.mode == "delta":
                 counts.pop("absent")
             return hr_files.settle(db, filed.id, "taking", counts=counts)
+
+    def _is_proven(self) -> bool:
+        """Say whether something else than the end of the last line says that a file was not cut off."""
+        return self.of.pickup.checksum is not None or self.mapping.file.trailer is not None
 
     def _examination(self, filed: Filed) -> Examination:
         def stage(staged: list[hr_rows.Staged]) -> None:
@@ -202,11 +206,11 @@ class Application:
         return filed._replace(detail=_both(filed.detail, "the server does not let us write down its rejected rows"))
 
     def tidy(self, folder: Folder, filed: Filed, name: str) -> Filed:
-        """Move a settled file out of the way, its marker first; the ledger knows it where the server forbids that."""
+        """Move a settled file and what belongs to it away; the ledger knows it where the server forbids that."""
         pickup = self.of.pickup
         target = pickup.rejected if filed.status == "rejected" else pickup.processed
-        if pickup.marker:
-            folder.move(f"{name}{pickup.marker}", target, f"{filed.id}-{name}{pickup.marker}")
+        for ending in pickup.companions:
+            folder.move(f"{name}{ending}", target, f"{filed.id}-{name}{ending}")
         moved = folder.move(name, target, f"{filed.id}-{name}")
         with self.holding() as db:
             hr_files.moved(db, filed.id, moved=moved)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 from integration.errors import ConfigError, ConnectionBroken, CoursewireError, Reason, Rejected
 from integration.files import mapping as mapping_files
 from integration.files.pickup import Pickup
-from integration.hr import finished
+from integration.hr import checksum, finished
 from integration.hr.application import Application
 from integration.hr.mapping import HrMapping
 from integration.ports import FileServer, Folder, RemoteFile
@@ -38,18 +38,23 @@ PATIENCE = timedelta(seconds=30)
 """How long a file must stand still where no marker says that it is whole."""
 
 AGAIN_SECONDS = 300.0
-"""When a folder is looked at again whose server was away."""
+"""When a folder is looked at again whose server was away, or where a file waits for its checksum."""
+
+SOON = timedelta(hours=1)
+"""How long a checksum is looked for beside the clock; the next look by the clock looks for it, too."""
 
 
 @dataclass(slots=True)
 class Collected:
-    """What a look led to: files that were settled, how many must stand still first, what went wrong.
+    """What a look led to: files that were settled or wait for a reason, how many must stand still, what went wrong.
 
-    `is_busy`: somebody else was at the folder, so nothing was done.
+    `again`: after how many seconds the folder is worth another look, None = by the clock. `is_busy`: somebody else was
+    at the folder, so nothing was done.
     """
 
     files: list[Filed] = field(default_factory=list)
     waiting: int = 0
+    again: float | None = None
     trouble: CoursewireError | None = None
     is_busy: bool = False
 
@@ -79,7 +84,7 @@ class Collector:
             mapping = mapping_files.load(self.mapping, HrMapping)
             with self.server.open() as folder:
                 visit.look(folder, mapping)
-            again = self.patience.total_seconds() + 1 if visit.done.waiting else None
+            again = self.patience.total_seconds() + 1 if visit.done.waiting else visit.done.again
         except (LookTaken, *AWAY):
             return visit.done  # whoever finds the folder abandoned looks again
         except ConfigError as error:
@@ -125,10 +130,12 @@ class _Visit:
             if filed.status in ("applied", "rejected", "same"):
                 if filed.moved is None:
                     apply.tidy(folder, filed, one.name)
-            elif filed.status in ("taking", "released") or (
-                filed.status == "seen" and self._is_whole(filed, one, listed, rested)
-            ):
+            elif filed.status in ("taking", "released"):
                 self._take(folder, apply, filed, one)
+            elif filed.status == "seen":
+                is_still = filed.id in rested
+                if self._is_whole(filed, one, listed, is_still=is_still):
+                    self._take(folder, apply, filed, one, is_still=is_still)
 
     def _note(
         self, listed: dict[str, RemoteFile], chosen: Sequence[RemoteFile]
@@ -152,14 +159,36 @@ class _Visit:
             }
             return {one.called(of.ring): one for one in hr_files.lying(db, of.connection)}, frozenset(rested)
 
-    def _is_whole(self, filed: Filed, one: RemoteFile, listed: dict[str, RemoteFile], rested: frozenset[int]) -> bool:
-        marker = self.of.pickup.marker
-        if marker:
-            return finished.is_marked(one, listed, marker)
-        self.done.waiting += filed.id not in rested
-        return filed.id in rested
+    def _is_whole(self, filed: Filed, one: RemoteFile, listed: dict[str, RemoteFile], *, is_still: bool) -> bool:
+        """Say whether a file may be read; the checksum that lies beside one is compared once both were fetched."""
+        pickup = self.of.pickup
+        if pickup.marker and not finished.is_marked(one, listed, pickup.marker):
+            return False
+        if pickup.checksum:
+            beside = listed.get(one.name + pickup.checksum)
+            if beside is None:
+                self._wait(filed, _lacks(pickup.checksum), is_still=is_still)
+            return beside is not None
+        if pickup.marker:
+            return True
+        self.done.waiting += not is_still
+        return is_still
 
-    def _take(self, folder: Folder, apply: Application, filed: Filed, one: RemoteFile) -> None:
+    def _wait(self, filed: Filed, why: Rejected, *, is_still: bool) -> None:
+        """Leave a file where it lies: somebody may write to it still, and once it stands still it is said why."""
+        if not is_still:
+            self.done.waiting += 1
+            return
+        with self.holding() as db:
+            noted = hr_files.waits(db, filed.id, why.reason.value, why.detail)
+        self.done.files.append(noted)
+        if datetime.now(UTC) - noted.seen_at < SOON:
+            self.done.again = AGAIN_SECONDS
+        log.warning("hr.waits", connection=self.of.connection, run=filed.id, reason=why.reason.value)
+
+    def _take(
+        self, folder: Folder, apply: Application, filed: Filed, one: RemoteFile, *, is_still: bool = True
+    ) -> None:
         place = Path(mkdtemp(prefix="coursewire-"))  # of this user alone
         try:
             path = place / f"file{''.join(Path(one.name).suffixes[-2:])}"
@@ -169,12 +198,48 @@ class _Visit:
             except Rejected as error:
                 self.done.trouble = error  # the others go on
                 return
-            now = next((other for other in folder.files() if other.name == one.name), None)
-            if now != one or path.stat().st_size != one.size:
+            listed = {other.name: other for other in folder.files()}
+            if listed.get(one.name) != one or path.stat().st_size != one.size:
                 self.done.waiting += 1  # somebody writes to it
+                return
+            # What was begun was proven then, and its content is known since.
+            wrong = self._disproved(folder, listed, one, sha256, place / "sum") if filed.status == "seen" else None
+            if wrong:
+                self._wait(filed, wrong, is_still=is_still)
                 return
             settled = apply.take(folder, filed, one, path, sha256)
         finally:
             shutil.rmtree(place, ignore_errors=True)
         self.done.files.append(settled)
         log.info("hr.file", connection=self.of.connection, run=settled.id, status=settled.status)
+
+    def _disproved(
+        self, folder: Folder, listed: dict[str, RemoteFile], one: RemoteFile, sha256: bytes, path: Path
+    ) -> Rejected | None:
+        """Return why the checksum beside a file does not say that it is whole, None where it does or need not."""
+        ending = self.of.pickup.checksum
+        if not ending:
+            return None
+        beside = listed.get(one.name + ending)
+        if beside is None:
+            return _lacks(ending)
+        said = None
+        if beside.size <= checksum.LARGEST:
+            try:
+                folder.fetch(beside.name, path, lambda: None)
+            except Rejected as error:
+                return Rejected(Reason.CHECKSUM_MISSING, f"its {ending}: {error.detail}")
+            said = checksum.said_in(path)
+        if said is None:
+            return Rejected(
+                Reason.CHECKSUM_DIFFERS, f"its {ending} says no SHA-256 in one line, as sha256sum writes it"
+            )
+        if said != sha256:
+            return Rejected(
+                Reason.CHECKSUM_DIFFERS, f"its {ending} is of another content than the {one.size} bytes there"
+            )
+        return None
+
+
+def _lacks(ending: str) -> Rejected:
+    return Rejected(Reason.CHECKSUM_MISSING, f"no {ending} lies beside it")

@@ -19,7 +19,7 @@ def meant(listed: Iterable[RemoteFile], pickup: Pickup) -> list[RemoteFile]:
         if fnmatchcase(one.name.casefold(), pattern)
         and not one.name.startswith(".")
         and not one.name.casefold().endswith(UNFINISHED)
-        and not (pickup.marker and one.name.endswith(pickup.marker))
+        and not one.name.endswith(pickup.companions)
     ]
 
 

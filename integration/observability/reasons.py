@@ -382,8 +382,19 @@ WORDS: dict[Reason, Words] = {
         "Do what the sentence says, and hand the file in again.",
     ),
     Reason.FILE_CUT: Words(
-        "The file ends in the middle of a row: it was cut off on its way, or a quote is missing.",
-        "Have the file written and sent again; the rows before it count.",
+        "The file ends in the middle of a row, or without the trailer that counts its rows: it was cut off on its way, "
+        "or a quote is missing.",
+        "Have the file written and sent again. Nothing of a file of HR was taken, nor of one whose trailer is wrong; "
+        "of other files of history the rows before it count.",
+    ),
+    Reason.CHECKSUM_MISSING: Words(
+        "The checksum that says that a file is whole does not lie beside it, so nothing of it was read.",
+        "Have it written beside the file, behind whose name it has the ending that files.checksum names.",
+    ),
+    Reason.CHECKSUM_DIFFERS: Words(
+        "The file is not the one whose checksum lies beside it: cut off, changed on its way, or the checksum is of an "
+        "earlier file; nothing of it was taken.",
+        "Have the file and its checksum sent again; a look that finds them equal takes it.",
     ),
     Reason.COLUMN_MISSING: Words(
         "The file lacks a column that the mapping names, so nothing of it was taken.",

@@ -25,7 +25,11 @@ _LYING = f"SELECT {_COLUMNS} FROM hr_files WHERE connection = %(connection)s AND
 
 _SEE = "INSERT INTO hr_files (connection, name, size, modified) VALUES (%(connection)s, %(name)s, %(size)s, %(at)s)"
 
-_GROWN = "UPDATE hr_files SET size = %(size)s, modified = %(at)s, seen_at = now() WHERE id = %(id)s"
+_GROWN = """
+UPDATE hr_files SET size = %(size)s, modified = %(at)s, seen_at = now(), reason = NULL, detail = NULL WHERE id = %(id)s
+"""
+
+_WAITS = "UPDATE hr_files SET reason = %(reason)s, detail = %(detail)s WHERE id = %(id)s AND status = 'seen'"
 
 _RESTED = """
 SELECT id FROM hr_files
@@ -45,6 +49,7 @@ WHERE id = %(id)s
 # A word counts since its file was written. Of several files of one second the later one by name counts more.
 _TAKE = """
 UPDATE hr_files f SET sha256 = %(sha256)s, mapping_hash = %(mapping_hash)s, mode = %(mode)s, attempts = attempts + 1,
+    reason = NULL, detail = NULL,
     moment = coalesce(moment, (
         SELECT greatest(to_timestamp(f.modified), max(o.moment) + interval '1 microsecond') FROM hr_files o
         WHERE o.connection = f.connection AND o.moment >= to_timestamp(f.modified)
@@ -103,6 +108,10 @@ ORDER BY id DESC LIMIT %(limit)s
 
 _HELD = f"SELECT {_COLUMNS} FROM hr_files WHERE status = 'held' ORDER BY id"  # noqa: S608
 
+_WAITING = f"""
+SELECT {_COLUMNS} FROM hr_files WHERE lies AND status = 'seen' AND reason IS NOT NULL ORDER BY id
+"""  # noqa: S608
+
 
 class Filed(NamedTuple):
     """A file in the ledger; `name` is sealed."""
@@ -152,6 +161,12 @@ def see(db: Connection, connection: str, listed: RemoteFile, ring: KeyRing) -> N
 def grown(db: Connection, file_id: int, listed: RemoteFile) -> None:
     """Note that somebody still writes to a file."""
     execute(db, _GROWN, {"id": file_id, "size": listed.size, "at": listed.modified})
+
+
+def waits(db: Connection, file_id: int, reason: str, detail: str) -> Filed:
+    """Note why a file is not begun yet, and return it."""
+    execute(db, _WAITS, {"id": file_id, "reason": reason, "detail": detail})
+    return _one(db, file_id)
 
 
 def rested(db: Connection, connection: str, patience: timedelta) -> set[int]:
@@ -240,6 +255,11 @@ def latest(db: Connection, connection: str | None = None, *, limit: int) -> list
 def held(db: Connection) -> list[Filed]:
     """Return the files that wait for somebody's word."""
     return [Filed(*row) for row in execute(db, _HELD).all()]
+
+
+def waiting(db: Connection) -> list[Filed]:
+    """Return the files that are not begun for a reason that was noted."""
+    return [Filed(*row) for row in execute(db, _WAITING).all()]
 
 
 def _one(db: Connection, file_id: int) -> Filed:

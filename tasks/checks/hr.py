@@ -15,13 +15,18 @@ from tasks.checks.answers import Line
 
 
 def lines(db: Connection, named: Mapping[str, ConnectionConfig]) -> list[Line]:
-    """Return a line for each file that is held, and for each folder whose last look went wrong."""
+    """Return a line for each file that is held or waits for a reason, and each folder whose last look went wrong."""
     found = []
     names = {name for name, one in named.items() if one.files}
     for one in hr_files.held(db):
         if one.connection in names:
             what = f"file {one.id} is held: {one.detail or one.reason}"
             advice = f"See `coursewire hr show {one.id}`, then `hr release {one.id}` or `hr reject {one.id}`."
+            found.append(Line("warning", one.connection, what, advice))
+    for one in hr_files.waiting(db):
+        if one.connection in names:
+            what = f"file {one.id} waits since {moment(one.seen_at)}: {one.detail or one.reason}"
+            advice = f"See `coursewire hr show {one.id}`; `coursewire hr collect {one.connection}` looks again."
             found.append(Line("warning", one.connection, what, advice))
     for standing in hr_looks.standings(db, names):
         if standing.reason:

@@ -9,10 +9,12 @@ import typer
 
 from integration.errors import ConfigError, Rejected
 from integration.files import mapping as mapping_files
+from integration.files.csv_rows import CsvReader
 from integration.files.form import AS_USUAL
 from integration.files.reader import reader_of
 from integration.files.source import content_hash
 from integration.history.mapping import HistoryMapping, as_named
+from integration.history.rejected import form_of
 from integration.history.translation import Translation
 from integration.storage import audit, imports
 from integration.storage.imports import Import, New
@@ -87,6 +89,8 @@ def _file(process: Assembly, path: Path, connection: str, mapping: Path | None) 
     with _naming(path):
         stamp = taking_in.stamp_of(path)
         reader = reader_of(path, said.file if said else AS_USUAL)
+        if isinstance(reader, CsvReader) and said:
+            reader = reader_of(path, form_of(said.file, reader.header))
     if said is None:
         try:
             said = as_named(reader)

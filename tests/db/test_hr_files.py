@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from integration.hr.collector import Collected, Collector
 from integration.pipeline import Pipeline
 from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import hr_files
+from tasks.checks import hr as hr_checks
 from tests.db.staff import Staff
 from tests.db.test_employments import person_of
 from tests.db.test_pipeline import rows
@@ -227,6 +229,38 @@ def test_a_file_that_is_not_whole_is_rejected_as_a_whole(office: Office, text: s
     assert "staff.csv" in office.drop.names("rejected")
 
 
+def test_a_file_with_a_trailer_is_taken_whole_or_not_at_all(office: Office) -> None:
+    """Cut within the last field, or within the trailer, every row that is left can be read, and none is taken."""
+    (office.folder / "hr.yaml").write_text("file: {trailer: TRAILER}\n" + MAPPING)
+    whole = staff_file(12) + "TRAILER,12\n"
+    for place, end in enumerate((len(staff_file(12)) - 3, len(staff_file(12)), len(whole) - 2)):
+        office.drop.put(f"{place}.csv", whole[:end])
+    office.look()
+    assert office.states() == [("rejected", "file_cut")] * 3
+    assert office.told() == 0
+    with office.engine.begin() as db:
+        assert all("line 1" in (one.detail or "") for one in hr_files.latest(db, limit=9))
+    office.drop.put("whole.csv", whole)
+    [done] = office.look().files
+    assert (done.status, done.counts["rows"], done.counts["told"]) == ("applied", 12, 12)
+
+
+@pytest.mark.parametrize("proof", ["", "checksum", "trailer"])
+def test_a_last_row_without_a_line_end_is_cut_where_nothing_proves_the_contrary(office: Office, proof: str) -> None:
+    """Unreadable it costs the file, unless a checksum or a trailer says that HR wrote it so; readable it is taken."""
+    text = staff_file(2) + "003,p3@example.com"
+    if proof == "checksum":
+        office.files["checksum"] = ".sha256"
+        office.drop.put("staff.csv.sha256", checksum_of(text))
+    if proof == "trailer":
+        (office.folder / "hr.yaml").write_text("file: {trailer: T}\n" + MAPPING)
+        text += "\nT,3"
+    office.drop.put("staff.csv", text)
+    office.look()
+    assert office.states() == ([("applied", None)] if proof else [("rejected", "file_cut")])
+    assert office.told() == (2 if proof else 0)
+
+
 def test_too_many_leavers_wait_for_somebody(office: Office) -> None:
     """Nothing is applied, not even the rows that are harmless; released, all of it is; then it is in step."""
     office.files["guard"] = {"leavers": 2}
@@ -335,6 +369,86 @@ def test_a_marker_says_that_a_file_is_whole(office: Office) -> None:
     office.drop.put("staff.csv.done", "", modified=1_790_000_100)
     assert [one.status for one in office.collector().run(only_due=False).files] == ["applied"]
     assert (office.drop.names(), office.drop.names("processed")) == ([], ["staff.csv", "staff.csv.done"])
+
+
+def checksum_of(text: str, name: str = "") -> str:
+    """Return what HR writes beside a file; with a name as sha256sum does."""
+    said = sha256(text.encode()).hexdigest()
+    return f"{said}  {name}\n" if name else said
+
+
+@pytest.mark.parametrize("name", ["staff.csv", ""])
+def test_a_checksum_says_that_a_file_is_whole(office: Office, name: str) -> None:
+    """Without it nothing is taken and that is said once the file stands still; with it the file is taken at once."""
+    office.files["checksum"] = ".sha256"
+    office.drop.put("staff.csv", text := staff_file(2))
+    first = office.collector().run(only_due=False)
+    assert (first.files, first.waiting) == ([], 1)
+    second = office.collector().run(only_due=False)
+    assert [(one.status, one.reason) for one in second.files] == [("seen", "checksum_missing")]
+    assert soon(office)
+    office.drop.put("staff.csv.sha256", checksum_of(text, name))
+    assert [(one.status, one.reason) for one in office.collector().run(only_due=False).files] == [("applied", None)]
+    assert (office.drop.names(), office.drop.names("processed")) == ([], ["staff.csv", "staff.csv.sha256"])
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (checksum_of(staff_file(3), "staff.csv"), "is of another content"),
+        ("", "says no SHA-256"),
+        (checksum_of(staff_file(2))[:-1], "says no SHA-256"),
+        (checksum_of(staff_file(2)) + "\n" + checksum_of(staff_file(3)), "says no SHA-256"),
+        ("x" * 5_000, "says no SHA-256"),
+    ],
+)
+def test_a_file_whose_checksum_is_wrong_waits_and_that_is_said(office: Office, said: str, sentence: str) -> None:
+    """Nothing of it is told and it stays where it lies, until a file comes that its checksum is of."""
+    office.files["checksum"] = ".sha256"
+    office.drop.put("staff.csv.sha256", said)
+    office.drop.put("staff.csv", staff_file(2))
+    first = office.collector().run(only_due=False)
+    assert (first.files, first.waiting) == ([], 1)  # it may be half of itself still
+    [waits] = office.collector().run(only_due=False).files
+    assert (waits.status, waits.reason) == ("seen", "checksum_differs")
+    assert sentence in (waits.detail or "")
+    assert (office.drop.names(), office.told()) == (["staff.csv", "staff.csv.sha256"], 0)
+    with office.engine.begin() as db:
+        [warned] = hr_checks.lines(db, {"hr": office.config()})
+    assert "waits" in warned.what
+    office.drop.put("staff.csv.sha256", checksum_of(staff_file(2)).upper())
+    assert [(one.status, one.reason) for one in office.collector().run(only_due=False).files] == [("applied", None)]
+    assert office.told() == 2
+
+
+def test_a_file_that_is_sent_anew_is_not_said_to_be_wrong_any_more(office: Office) -> None:
+    """It is another file, and stands still from its beginning."""
+    office.files["checksum"] = ".sha256"
+    office.drop.put("staff.csv", staff_file(2)[:-3])
+    office.drop.put("staff.csv.sha256", checksum_of(staff_file(2)))
+    office.look()
+    office.drop.put("staff.csv", staff_file(4))
+    assert office.collector().run(only_due=False).files == []
+    assert office.states() == [("seen", None)]
+    office.drop.put("staff.csv", staff_file(2))
+    assert [one.status for one in office.collector().run(only_due=False).files] == ["applied"]
+
+
+def test_a_checksum_does_not_replace_the_marker(office: Office) -> None:
+    """Where both are set, a file needs both."""
+    office.files |= {"checksum": ".sha256", "marker": ".done"}
+    office.drop.put("staff.csv", staff_file(2))
+    office.drop.put("staff.csv.sha256", checksum_of(staff_file(2)))
+    assert office.look().files == []
+    office.drop.put("staff.csv.done", "")
+    assert [one.status for one in office.collector().run(only_due=False).files] == ["applied"]
+    assert len(office.drop.names("processed")) == 3
+
+
+def soon(office: Office) -> bool:
+    """Whether the folder is looked at again before the next time of the clock."""
+    [(due,)] = rows(office.engine, "SELECT due_at > now() AND due_at < now() + interval '6 minutes' FROM hr_looks")
+    return bool(due)
 
 
 def test_unfinished_and_other_files_are_not_looked_at(office: Office) -> None:

@@ -72,6 +72,22 @@ def test_rejected_rows_are_mended_and_imported(run: Run, file: Path, engine: Eng
     assert (mended.returncode, facts(engine)) == (0, 3), mended.stderr
 
 
+def test_a_file_whose_trailer_is_not_right_is_refused(run: Run, file: Path, tmp_path: Path, engine: Engine) -> None:
+    """Before anything is done; its rejected rows are mended and handed in without one."""
+    mapping = tmp_path / "mapping.yaml"
+    fields = "".join(f"  {name}: {name}\n" for name in HEADS.strip().split(","))
+    mapping.write_text(f"file: {{trailer: T}}\nfields:\n{fields}")
+    command = (*WITH, "--mapping", str(mapping), "--yes")
+    cut = run("import", str(file), *command)
+    assert (cut.returncode, facts(engine)) == (2, 0)
+    assert "line 4: the file ends here, without its trailer" in cut.stderr
+    file.write_text(file.read_text() + "T,3\n")
+    assert (run("import", str(file), *command).returncode, facts(engine)) == (1, 2)
+    rejected = file.with_name("history.csv.rejected.csv")
+    rejected.write_text(rejected.read_text("utf-8-sig").replace("someday", "2020-01-05"))
+    assert (run("import", str(rejected), *command).returncode, facts(engine)) == (0, 3)
+
+
 def test_a_packed_file_of_json_lines_by_a_mapping(run: Run, tmp_path: Path, engine: Engine) -> None:
     """Paths, words and forms as the mapping says; a person shows which line said it."""
     rows = [{"user": {"id": 7, "mail": "ada@example.com"}, "what": "Done", "when": "03/02/2020", "course": "c-9"}]

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
@@ -326,3 +327,73 @@ def test_the_samples_are_read() -> None:
     (first, *_) = found["entra_2_records.csv"]
     assert isinstance(first, Row)
     assert (first.line, first.values["workerid"], first.values["custom02"]) == (2, "1222", "BTK39")
+
+
+TRAILED = {"trailer": {"word": "T", "field": 2, "counts": "rows"}}
+ROW_OF = {"id": st.text("ab1 ", min_size=1, max_size=4), "title": st.text('ä,\n"xT;', max_size=5)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    rows=st.lists(st.fixed_dictionaries(ROW_OF), max_size=12),
+    counts=st.sampled_from(["rows", "all"]),
+    behind=st.sampled_from([[], ["2026-11-20"], ["", "x"]]),
+)
+def test_a_file_with_a_trailer_that_is_cut_anywhere_is_refused(
+    rows: list[dict[str, str]], counts: str, behind: list[str]
+) -> None:
+    """At every byte: whatever is read to its end without a word has all rows of the whole file."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["id", "title"])
+    writer.writerows([one["id"], one["title"]] for one in rows)
+    writer.writerow(["T", f"{len(rows) + 2 * (counts == 'all'):06}", *behind])
+    whole = out.getvalue().encode()
+    form = Form.model_validate({"trailer": {**TRAILED["trailer"], "counts": counts}})
+    with TemporaryDirectory() as folder:
+        for end in range(len(whole) + 1):
+            path, refused = written(Path(folder) / "f.csv", whole[:end]), None
+            try:
+                found = read(reader_of(path, form))
+            except Rejected as error:
+                refused = error.reason
+            if refused is None:
+                assert good(found) == [[one["id"], one["title"]] for one in rows], end
+            assert refused is None or end < len(whole)
+            assert refused in (None, Reason.FILE_CUT) or end < len("id,title"), end
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n3,4\nT,3\n", "line 4: the trailer counts 3 rows, there are 2"),
+        ("a,b\n1,2\nT,1\n3,4\n", "line 4: a row follows the trailer, which stands on line 3"),
+        ("a,b\n1,2\nT,one\n", "line 3: field 2 of the trailer is no number"),
+        ("a,b\n1,2\nT\n", "line 3: field 2 of the trailer is no number"),
+        ("a,b\n1,2\n", "line 2: the file ends here, without its trailer"),
+        ('a,b\n1,"2\n3,4\nT,2\n', "line 4: the file ends here, without its trailer"),
+    ],
+)
+def test_a_trailer_that_is_not_right_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    """The file is cut, or is not what its last row says."""
+    with pytest.raises(Rejected, match=re.escape(said)) as refused:
+        read(CsvReader(written(tmp_path / "f.csv", text), Form.model_validate(TRAILED)))
+    assert refused.value.reason is Reason.FILE_CUT
+
+
+def test_a_trailer_is_no_row(tmp_path: Path) -> None:
+    """Padded to the columns, in other letters, with blank lines behind it; nor where reading goes on behind a row."""
+    reader = CsvReader(written(tmp_path / "f.csv", "a,b,c\n1,2,3\n4,5\n t ,2,\n\n"), Form.model_validate(TRAILED))
+    first, second = read(reader)
+    assert (first.line, second.line) == (2, 3)
+    assert read(reader, first.after) == [second]
+    assert read(reader, second.after) == []
+
+
+def test_a_trailer_belongs_to_csv(tmp_path: Path) -> None:
+    """JSON Lines have none, and it is said rather than left out."""
+    with pytest.raises(Rejected, match="JSON Lines"):
+        reader_of(written(tmp_path / "f.jsonl", "{}\n"), Form.model_validate(TRAILED))
+    for wrong in ({"trailer": " "}, {"trailer": {"word": "T", "field": 1}}, {"trailer": "T", "format": "jsonl"}):
+        with pytest.raises(ValueError, match="trailer"):
+            Form.model_validate(wrong)
