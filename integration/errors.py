@@ -114,6 +114,7 @@ class Reason(StrEnum):
     ROW_UNREADABLE = "row_unreadable"
     ROW_INCOMPLETE = "row_incomplete"
     ROW_INVALID = "row_invalid"
+    ROW_REFUSED = "row_refused"
     ROWS_DISAGREE = "rows_disagree"
     MASS_CHANGE = "mass_change"
     FILE_GONE = "file_gone"

@@ -3,11 +3,12 @@
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import typer
@@ -53,6 +54,9 @@ GARBAGE_AFTER = 50_000
 """Objects after which cycles are looked for. What a chunk makes has none and goes with it; looked at every 700 objects,
 as usual, it took a seventh of the time of an import."""
 
+_REFUSING = Lock()
+"""Two chunks are recorded at once, and there is one file of rejected rows."""
+
 Draw = Callable[[int], None]
 Stamp = tuple[int, int, int]
 """What of a file is another once somebody has written to it, or put another in its place."""
@@ -71,10 +75,21 @@ class File:
     sha256: bytes
     mapping_hash: bytes
 
-    def rejected(self) -> RejectedRows:
-        """Return the file beside it that takes the rows that cannot be taken."""
+    def rejected(self, *, goes_on: bool = False) -> RejectedRows:
+        """Return the file beside it for the rows that cannot be taken; `goes_on`: what an earlier look left stays."""
         header = self.reader.header if isinstance(self.reader, CsvReader) else None
-        return RejectedRows(self.path, self.mapping.file, header)
+        return RejectedRows(self.path, self.mapping.file, header, goes_on=goes_on)
+
+    def refuse(self, before: Mark, refused: Mapping[int, str]) -> None:
+        """Write rows that the database refuses to those that the look rejected. `before`: a mark before all of them."""
+        left = set(refused)
+        rows = self.reader.rows(before)
+        with _REFUSING, self.rejected(goes_on=True).whole() as rejected:
+            while left:
+                row = next(rows)
+                if row.line in left:
+                    rejected.add(row, Reason.ROW_REFUSED, refused[row.line])
+                    left.remove(row.line)
 
 
 class Found(NamedTuple):
@@ -164,7 +179,7 @@ def take(process: Assembly, file: File, held: Import, *, is_quiet: bool) -> Impo
 
 def _take(process: Assembly, file: File, held: Import, *, is_quiet: bool) -> Import:
     """Take in what is left of a file that this process alone is at."""
-    importer = Importer(process.engine, process.pipeline.recorder)
+    importer = Importer(process.engine, process.pipeline.recorder, file.refuse)
     started, begun_at = time.monotonic(), held.counts.get("rows", 0)
     _expect_many()
     sys.setswitchinterval(SWITCH_SECONDS)

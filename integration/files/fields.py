@@ -13,9 +13,11 @@ class Unfit(ValueError):
 
 
 def _text(value: Any) -> Any:
-    """Return what YAML read as a number or truth as the word it stands for."""
+    """Return what YAML read as a number or truth as the word it stands for. Raises ValueError for what is no text."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str) and ("\0" in value or any("\ud800" <= one <= "\udfff" for one in value)):
+        raise ValueError("a NUL, or half of a character, is no text that could be kept")
     return str(value) if isinstance(value, int | float) else value
 
 

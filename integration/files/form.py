@@ -10,13 +10,15 @@ from integration.files.source import UTF8_BOM
 from integration.files.trailer import Trailer
 
 _ASCII = bytes(range(128))
+_ESCAPED = rb"\u0041\x41"
+"""What is another text where an encoding is a notation, which can name what is no character."""
 
 
 def _encoding(name: str) -> str:
     """Return the name of an encoding whose lines can be told apart. Raises ValueError where it is none."""
     try:
         known = codecs.lookup(name).name
-        is_ascii = _ASCII.decode(known) == _ASCII.decode("ascii")
+        is_ascii = all(some.decode(known) == some.decode("ascii") for some in (_ESCAPED, _ASCII))
     except (LookupError, UnicodeError):
         raise ValueError(f"{name!r} is no encoding; write utf-8, latin-1, cp1252") from None
     if not is_ascii:

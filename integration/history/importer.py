@@ -5,8 +5,8 @@ everybody is held whom the earlier one is about, so that of what contradicts its
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,14 +14,16 @@ from threading import Event
 
 import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from integration.errors import Ignored, NeedsAttention, RetryLater
+from integration.files.row import Mark
 from integration.history.chunks import Chunk
 from integration.model.events import LearningEvent
 from integration.model.results import IMPORTED
 from integration.recording import Heard, Noted, Recorder
 from integration.storage import imports, inbox
-from integration.storage.base import AWAY, be_patient, relax
+from integration.storage.base import AWAY, REFUSED, be_patient, relax
 from integration.storage.imports import Import
 from integration.told import Told
 
@@ -34,16 +36,24 @@ TRIES = 8
 """How often a chunk is tried that somebody else's work stands in the way of; about a minute in all."""
 
 
+Refuse = Callable[[Mark, Mapping[int, str]], None]
+"""Is told of rows that the database refuses: a mark before them, and by their lines a sentence for each."""
+
+
 class Overtaken(Exception):
     """Somebody else imports the same file, and has come further."""
 
 
 @dataclass(frozen=True)
 class Importer:
-    """What takes chunks in; facts as the pipeline makes them, in the backfill lane, and on no timeline."""
+    """What takes chunks in; facts as the pipeline makes them, in the backfill lane, and on no timeline.
+
+    `refuse` is told of rows before their chunk is in, and again where that is tried again.
+    """
 
     engine: Engine
     recorder: Recorder
+    refuse: Refuse
 
     def take_all(
         self, held: Import, parts: Iterable[Chunk], rest_until: Callable[[Chunk], datetime | None]
@@ -83,12 +93,18 @@ class Importer:
             following.set()
 
     def _take(self, held: Import, chunk: Chunk, rest_until: datetime | None, holding: Callable[[], None]) -> Import:
+        is_refused = False
         for tries in range(1, TRIES + 1):
             try:
                 with self.engine.begin() as db:
                     relax(db)  # a crash of the server forgets facts and mark together
                     be_patient(db)
-                    return self._record(db, held, chunk, rest_until, holding)
+                    return self._record(db, held, chunk, rest_until, holding, in_halves=is_refused)
+            except REFUSED as error:
+                if is_refused or tries == TRIES:
+                    raise
+                is_refused = True  # in halves, the chunk behind it may be recorded before: the database decides by time
+                log.warning("import.refused", run=held.id, error=type(error.orig).__name__)
             except (*AWAY, RetryLater) as error:
                 log.warning("import.again", run=held.id, tries=tries, error=type(error).__name__)
                 if tries == TRIES:
@@ -113,20 +129,43 @@ class Importer:
         chunk: Chunk,
         rest_until: datetime | None,
         holding: Callable[[], None],
+        *,
+        in_halves: bool,
     ) -> Import:
         heard = [
             Heard(held.connection, event, held.started_at, IMPORTED, None, held.id, line, content)
             for line, event, content in chunk.said
         ]
+
+        def hear(some: Sequence[Heard]) -> Counter[str]:
+            return self._hear(db, held, some, rest_until, holding)
+
+        refused: dict[int, str] = {}
+        heard_of = _halved(db, heard, hear, refused) if in_halves else hear(heard)
+        if refused:
+            self.refuse(chunk.before, refused)
+        added = {"rows": chunk.rows, "rejected": chunk.rejected + len(refused), "silent": chunk.silent, **heard_of}
+        done = imports.Done(chunk.after.offset, chunk.after.line, added)
+        advanced = imports.advance(db, held.id, chunk.before.offset, done)
+        if advanced is None:
+            raise Overtaken
+        return advanced
+
+    def _hear(
+        self,
+        db: Connection,
+        held: Import,
+        heard: Sequence[Heard],
+        rest_until: datetime | None,
+        holding: Callable[[], None],
+    ) -> Counter[str]:
+        """Record some events, and return what they add to the counts."""
         noted = self.recorder.record(db, heard, rest_until=rest_until, holding=holding)
         told = self._tell(db, held, heard, noted)
         inbox.release(db, noted.opened)
         left_out = sum(isinstance(one, Ignored) for one in noted.found)
         undecided = sum(isinstance(one, NeedsAttention) for one in noted.found)
         added = {
-            "rows": chunk.rows,
-            "rejected": chunk.rejected,
-            "silent": chunk.silent,
             "events": len(heard),
             "facts": noted.facts,
             "known": len(heard) - noted.facts - left_out - undecided,
@@ -134,11 +173,7 @@ class Importer:
             "undecided": undecided,
             "told": told,
         }
-        done = imports.Done(chunk.after.offset, chunk.after.line, added)
-        advanced = imports.advance(db, held.id, chunk.before.offset, done)
-        if advanced is None:
-            raise Overtaken
-        return advanced
+        return Counter(added)
 
     def _tell(self, db: Connection, held: Import, heard: Sequence[Heard], noted: Noted) -> int:
         """Put what needs a decision into the inbox, where it is parked like a webhook's; return how many were new."""
@@ -156,3 +191,31 @@ class Importer:
 
 def _place(held: Import) -> int:
     return held.byte_offset
+
+
+def _halved(
+    db: Connection, heard: Sequence[Heard], hear: Callable[[Sequence[Heard]], Counter[str]], refused: dict[int, str]
+) -> Counter[str]:
+    """Record what the database takes of some events, and return what that adds to the counts.
+
+    What it refuses is halved until a row stands alone, and that one is left out whole: its line goes into `refused`.
+    """
+    try:
+        with db.begin_nested():
+            return hear(heard)
+    except REFUSED as error:
+        lines = sorted({one.line or 0 for one in heard})
+        if len(lines) == 1:
+            refused[lines[0]] = _sentence(error)
+            return hear(())
+        middle = lines[len(lines) // 2]
+        halves = [one for one in heard if (one.line or 0) < middle], [one for one in heard if (one.line or 0) >= middle]
+        first, second = (_halved(db, half, hear, refused) for half in halves)
+        first.update(second)
+        return first
+
+
+def _sentence(error: DBAPIError) -> str:
+    """Return what the database calls it; what it says besides would show values."""
+    where = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    return f"the database refuses it: {type(error.orig).__name__}" + (f" ({where})" if where else "")

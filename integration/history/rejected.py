@@ -2,8 +2,9 @@
 
 import csv
 import os
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkstemp
 from typing import IO, Any
@@ -24,18 +25,24 @@ def form_of(form: Form, header: Sequence[str]) -> Form:
 
 
 class RejectedRows:
-    """Writes rows beside the file that they are from, readable by its owner alone; nothing rejected is no file."""
+    """Writes rows beside the file that they are from, readable by its owner alone; nothing rejected is no file.
 
-    def __init__(self, source: Path, form: Form, header: Sequence[str] | None) -> None:
+    The file is that of one look, which replaces or removes that of an earlier one; `goes_on`: it is added to.
+    """
+
+    def __init__(self, source: Path, form: Form, header: Sequence[str] | None, *, goes_on: bool = False) -> None:
         """`header` names the columns of a CSV file in their order; None = JSON Lines."""
         self.path = source.with_name(source.name + (".rejected.jsonl" if header is None else ".rejected.csv"))
-        self._form, self._header = form, header
+        self._form, self._header, self._goes_on = form, header, goes_on
+        self.lines = self._lines() if goes_on else set[int]()
         self._out: IO[str] | None = None
         self._part = self.path
         self._writer: Any = None
 
     def add(self, row: Row | BadRow, reason: Reason, sentence: str) -> None:
-        """Write one row. Raises Rejected(FILE_UNREADABLE) where there can be no such file."""
+        """Write one row, unless it is there. Raises Rejected(FILE_UNREADABLE) where there can be no such file."""
+        if self._goes_on and row.line in self.lines:
+            return
         if self._out is None:
             self._open()
         assert self._out is not None  # noqa: S101 - opened above
@@ -56,27 +63,46 @@ class RejectedRows:
             raise Rejected(Reason.FILE_UNREADABLE, sentence) from None
         self._part = Path(name)
         self._out = os.fdopen(place, "w", encoding="utf-8", errors="replace", newline="")
+        is_begun = self._goes_on and self.path.exists()
+        if is_begun:
+            with self.path.open(encoding="utf-8", newline="") as before:
+                shutil.copyfileobj(before, self._out)
         if self._header is not None:
-            form = self._form
-            self._writer = csv.writer(
-                self._out,
-                delimiter=form.delimiter,
-                quotechar=form.quote or None,
-                escapechar=form.escape or ("\\" if not (form.quote and form.doubled_quotes) else None),
-                doublequote=form.doubled_quotes,
-                quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
-            )
-            self._out.write("\ufeff")  # says that it is UTF-8, whatever the mapping declares
-            self._writer.writerow([*HEADS, *self._header])
+            self._writer = csv.writer(self._out, **self._dialect())
+            if not is_begun:
+                self._out.write("\ufeff")  # says that it is UTF-8, whatever the mapping declares
+                self._writer.writerow([*HEADS, *self._header])
+
+    def _dialect(self) -> dict[str, Any]:
+        form = self._form
+        return {
+            "delimiter": form.delimiter,
+            "quotechar": form.quote or None,
+            "escapechar": form.escape or ("\\" if not (form.quote and form.doubled_quotes) else None),
+            "doublequote": form.doubled_quotes,
+            "quoting": csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
+        }
+
+    def _lines(self) -> set[int]:
+        """Return the lines of the rows that are in the file already; somebody may have mended it meanwhile."""
+        if not self.path.exists():
+            return set()
+        with self.path.open(encoding="utf-8-sig", newline="") as read, suppress(ValueError, AttributeError, csv.Error):
+            if self._header is None:
+                return {int(orjson.loads(one).get(HEADS[0], 0)) for one in read}
+            return {int(row[0]) for row in csv.reader(read, **self._dialect()) if row and row[0].isdigit()}
+        return set()
 
     @contextmanager
     def whole(self) -> Iterator["RejectedRows"]:
-        """Give the file its name once everything is in it; an older one is replaced."""
+        """Give the file its name once everything is in it; where nothing was rejected, that of an earlier look goes."""
         try:
             yield self
             if self._out is not None:
                 self._out.close()
                 self._part.replace(self.path)
+            elif not self._goes_on:
+                self.path.unlink(missing_ok=True)
         finally:
             if self._out is not None and not self._out.closed:
                 self._out.close()

@@ -412,6 +412,10 @@ WORDS: dict[Reason, Words] = {
         "A value in a row of a file is not of the form that the mapping declares; the sentence names the column.",
         "Declare the form in the mapping, or correct the row, and hand it in again.",
     ),
+    Reason.ROW_REFUSED: Words(
+        "The database refuses what a row of a file says, though the row is written as declared; the others were taken.",
+        "Correct the row in the file of rejected rows, and hand it in again; the sentence has the database's word.",
+    ),
     Reason.ROWS_DISAGREE: Words(
         "Several rows of a file say different things of one employee at the same time, so none of them counts.",
         "Leave one row for each employee, or map changed_at to the column that says when each row was changed.",

@@ -8,7 +8,14 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DisconnectionError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DisconnectionError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from integration.storage import arrays
@@ -20,6 +27,9 @@ AWAY = (OperationalError, InternalError, InterfaceError, PoolTimeout)
 InternalError is its word for a server that takes no writes (as after a failover), for a transaction that idled too
 long, and for damage on its disk.
 """
+
+REFUSED = (DataError, IntegrityError)
+"""What says that rows are not what the database takes, and would not be if they came again."""
 
 _CONNECT = {
     "connect_timeout": 3,

@@ -4,7 +4,7 @@ import csv
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -93,10 +93,15 @@ def begin(engine: Engine) -> Callable[[Path], Import]:
     return begun
 
 
-def take(pipeline: Pipeline, path: Path, held: Import) -> Import:
+def nobody(_: Mark, refused: Mapping[int, str]) -> None:
+    """Nothing is refused."""
+    raise AssertionError(refused)
+
+
+def take(pipeline: Pipeline, path: Path, held: Import, refuse: importer.Refuse = nobody) -> Import:
     """Take in what is left of a file."""
     reader = reader_of(path)
-    told = Importer(pipeline.engine, pipeline.recorder)
+    told = Importer(pipeline.engine, pipeline.recorder, refuse)
     parts = chunks.chunks(reader, Translation(as_named(reader)), Mark(held.byte_offset, held.line))
     return max([held, *told.take_all(held, parts, lambda _: None)], key=lambda one: one.byte_offset)
 
@@ -185,6 +190,58 @@ def test_a_file_knows_less_than_the_webhook(
     assert (held.counts["known"], held.counts["facts"]) == (1, 0)
     with engine.begin() as db:
         assert db.exec_driver_sql("SELECT score FROM events").all() == [(92.5,)]
+
+
+@pytest.fixture
+def strict(engine: Engine) -> Iterator[None]:
+    """A database that refuses what no translation knows of: a course, and two people of one name."""
+    with engine.begin() as db:
+        db.exec_driver_sql("ALTER TABLE events ADD CONSTRAINT no_poison CHECK (subject_id <> 'poison')")
+        db.exec_driver_sql("CREATE UNIQUE INDEX only_once ON events (subject_id) WHERE subject_id LIKE 'once%%'")
+    yield
+    with engine.begin() as db:
+        db.exec_driver_sql("ALTER TABLE events DROP CONSTRAINT no_poison")
+        db.exec_driver_sql("DROP INDEX only_once")
+
+
+@pytest.mark.parametrize("bad", [[0], [7], [19], [3, 4, 11], list(range(20))])
+def test_a_row_that_the_database_refuses_is_left_out_and_everything_else_taken(
+    pipeline: Pipeline,
+    engine: Engine,
+    keyring: KeyRing,
+    begin: Callable[[Path], Import],
+    tmp_path: Path,
+    strict: None,
+    bad: list[int],
+) -> None:
+    """Wherever it stands; the others end as if it had not been there, and it is said with its line."""
+    said = in_order(
+        [{**one, "user": f"u-{n % 7}", "email": f"p{n % 7}@example.com"} for n, one in enumerate(history(40, 9))]
+    )
+    said = said[:20]
+    kept = write(tmp_path / "f.csv", [one for n, one in enumerate(said) if n not in bad])
+    take(pipeline, kept, begin(kept))
+    expected = standing(engine, keyring)
+    with engine.begin() as db:
+        db.exec_driver_sql("TRUNCATE people, links, events, courses, sync_state, inbox, inbox_keys, audit CASCADE")
+    refused: dict[int, str] = {}
+    path = write(tmp_path / "h.csv", [{**one, "course": "poison"} if n in bad else one for n, one in enumerate(said)])
+    held = take(pipeline, path, begin(path), lambda _, lines: refused.update(lines))
+    assert refused == {n + 2: "the database refuses it: CheckViolation (no_poison)" for n in bad}
+    assert (held.counts["rows"], held.counts["rejected"], held.counts["events"]) == (20, len(bad), 20 - len(bad))
+    assert standing(engine, keyring) == expected
+
+
+def test_of_rows_that_the_database_refuses_together_the_first_is_taken(
+    pipeline: Pipeline, engine: Engine, begin: Callable[[Path], Import], tmp_path: Path, strict: None
+) -> None:
+    """Each half is recorded behind the one before it."""
+    path, refused = tmp_path / "h.csv", dict[int, str]()
+    rows = "".join(f"course.completed,2020-01-0{n},p{n}@example.com,once-1\n" for n in (1, 2, 3))
+    path.write_text(f"type,occurred_at,email,course_id\n{rows}")
+    held = take(pipeline, path, begin(path), lambda _, lines: refused.update(lines))
+    assert set(refused) < {2, 3, 4}
+    assert (len(refused), held.counts["facts"]) == (2, 1)
 
 
 def test_what_needs_a_decision_waits_in_the_inbox_and_names_its_line(

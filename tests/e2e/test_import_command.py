@@ -72,6 +72,28 @@ def test_rejected_rows_are_mended_and_imported(run: Run, file: Path, engine: Eng
     assert (mended.returncode, facts(engine)) == (0, 3), mended.stderr
 
 
+def test_a_row_that_the_database_refuses_is_with_the_rejected_ones(run: Run, file: Path, engine: Engine) -> None:
+    """Behind those of the look; taken in again it is there once."""
+    with engine.begin() as db:
+        db.exec_driver_sql("ALTER TABLE events ADD CONSTRAINT no_score CHECK (score <> 80)")
+    try:
+        done = run("import", str(file), *WITH, "--yes")
+        assert (done.returncode, facts(engine)) == (1, 1), done.stderr
+        assert "2 rejected rows" in done.stdout
+        assert names_nobody(done)
+        assert run("import", str(file), *WITH, "--yes", "--again").returncode == 1
+    finally:
+        with engine.begin() as db:
+            db.exec_driver_sql("ALTER TABLE events DROP CONSTRAINT no_score")
+    rejected = file.with_name("history.csv.rejected.csv")
+    assert stat.S_IMODE(rejected.stat().st_mode) == 0o600
+    lines = rejected.read_text("utf-8-sig").splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [["3", "row_invalid"], ["4", "row_refused"]]
+    assert "CheckViolation (no_score)" in lines[2]
+    rejected.write_text("\n".join([lines[0], lines[2], ""]))
+    assert (run("import", str(rejected), *WITH, "--yes").returncode, facts(engine)) == (0, 2)
+
+
 def test_a_file_whose_trailer_is_not_right_is_refused(run: Run, file: Path, tmp_path: Path, engine: Engine) -> None:
     """Before anything is done; its rejected rows are mended and handed in without one."""
     mapping = tmp_path / "mapping.yaml"

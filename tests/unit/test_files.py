@@ -297,7 +297,16 @@ def test_a_byte_order_mark_says_utf8_whatever_was_declared(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"encoding": "utf-16"}, {"encoding": "x"}, {"delimiter": ""}, {"delimiter": "ab"}, {"quote": ","}]
+    "wrong",
+    [
+        {"encoding": "utf-16"},
+        {"encoding": "x"},
+        {"encoding": "unicode_escape"},
+        {"encoding": "raw_unicode_escape"},
+        {"delimiter": ""},
+        {"delimiter": "ab"},
+        {"quote": ","},
+    ],
 )
 def test_a_form_that_cannot_be_is_refused(wrong: dict[str, str]) -> None:
     """A dialect in which nothing could be told apart."""
