@@ -25,6 +25,8 @@ _PLAIN = {
     "dict_type": "expected keys and values here",
     "bool_type": "must be true or false",
     "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "int_type": "must be a whole number",
     "tuple_type": "expected a list",
 }
 

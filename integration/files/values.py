@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr
 
 from integration.files.fields import Unfit
 
@@ -42,12 +42,18 @@ def _format(text: str) -> str:
     return text
 
 
+def _forms(given: object) -> object:
+    if not isinstance(given, list | tuple) or not given:
+        raise ValueError("must be a list, such as [iso] or ['%d/%m/%Y %H:%M', '%d/%m/%Y']")
+    return given
+
+
 class Times(BaseModel):
     """The forms that times have in a file, tried in this order, and the zone of those that name none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    formats: Annotated[tuple[Annotated[str, AfterValidator(_format)], ...], Field(min_length=1)] = (ISO,)
+    formats: Annotated[tuple[Annotated[str, AfterValidator(_format)], ...], BeforeValidator(_forms)] = (ISO,)
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
     _zone: ZoneInfo = PrivateAttr()
