@@ -113,8 +113,7 @@ class SystemCost(NamedTuple):
 
 def learning_systems(process: Assembly) -> list[str]:
     """Return the connections of which there can be history."""
-    made = {name: registry.system_of(one).capabilities for name, one in process.config.connections.items()}
-    return sorted(name for name, can in made.items() if not can.holds_contacts)
+    return sorted(name for name, one in process.config.connections.items() if registry.interface(one).kind == "LMS")
 
 
 def look(process: Assembly, file: File, *, costs: bool, is_quiet: bool) -> Found:

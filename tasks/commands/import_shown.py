@@ -69,6 +69,16 @@ def say_costs(found: Found, costs: Sequence[SystemCost]) -> None:
     say("Nothing was changed.")
 
 
+def taken_in(before: Import) -> str:
+    """Return what became of the same file before, without a full stop."""
+    if before.status == "running":
+        return (
+            f"Import {before.id} of this file, by the same mapping, is not at its end: it goes on at line {before.line}"
+        )
+    when = f"on {before.finished_at:%Y-%m-%d %H:%M} UTC" if before.finished_at else "before"
+    return f"This file was taken in {when} as import {before.id}, by the same mapping"
+
+
 def say_done(done: Import, file: File) -> None:
     """Print what an import came to, and what to look at."""
     say(f"Import {done.id}: {count(done.counts.get('rows', 0), 'row')} of {done.connection} are in.")

@@ -69,7 +69,7 @@ def take_in(
             return
         found = taking_in.look(process, read, costs=dry_run, is_quiet=as_json)
         if dry_run:
-            _say_found(process, found, as_json=as_json)
+            _say_found(process, found, before, as_json=as_json)
             raise typer.Exit(bool(found.survey.rejected))
         if not as_json:
             import_shown.say_survey(found)
@@ -144,15 +144,17 @@ def _say_known(before: Import, *, as_json: bool) -> None:
     if as_json:
         say_json({"import": import_shown.as_data(before), "nothing_to_do": True})
         return
-    when = f"{before.finished_at:%Y-%m-%d %H:%M}" if before.finished_at else "before"
-    say(f"This file was taken in on {when} UTC as import {before.id}, by the same mapping: nothing to do.")
+    say(f"{import_shown.taken_in(before)}: nothing to do.")
     say("With --again it is taken in once more; facts that are known stay as they are.")
 
 
-def _say_found(process: Assembly, found: Found, *, as_json: bool) -> None:
+def _say_found(process: Assembly, found: Found, before: Import | None, *, as_json: bool) -> None:
     costs = taking_in.costs(process, found)
     if as_json:
-        say_json({"survey": import_shown.survey_data(found), "costs": costs})
+        known = {"import": import_shown.as_data(before)} if before else {}
+        say_json({"survey": import_shown.survey_data(found), "costs": costs, **known})
         return
+    if before:
+        say(f"{import_shown.taken_in(before)}.\n")
     import_shown.say_survey(found)
     import_shown.say_costs(found, costs)

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import Engine
 
 from tests.db.conftest import event
@@ -49,6 +50,10 @@ def test_from_the_first_look_to_the_second_import(run: Run, file: Path, engine: 
     assert "1 rejected row" in done.stdout
     assert [action for _, action in audited(engine)] == ["history.import", "history.import"]
 
+    looked = run("import", str(file), *WITH, "--dry-run")
+    assert "as import 1, by the same mapping." in looked.stdout
+    assert "2 facts, 0 of them new" in looked.stdout
+    assert json.loads(run("import", str(file), *WITH, "--dry-run", "--json").stdout)["import"]["status"] == "done"
     again = run("import", str(file), *WITH, "--yes")
     assert (again.returncode, facts(engine)) == (0, 2)
     assert "nothing to do" in again.stdout
@@ -108,6 +113,44 @@ def test_a_file_whose_trailer_is_not_right_is_refused(run: Run, file: Path, tmp_
     rejected = file.with_name("history.csv.rejected.csv")
     rejected.write_text(rejected.read_text("utf-8-sig").replace("someday", "2020-01-05"))
     assert (run("import", str(rejected), *command).returncode, facts(engine)) == (0, 3)
+
+
+def test_what_an_earlier_look_rejected_goes_with_the_next(run: Run, file: Path, tmp_path: Path) -> None:
+    """The same file by a better mapping has nothing to mend, so nothing lies there that somebody would mend."""
+    assert run("import", str(file), *WITH, "--dry-run").returncode == 1
+    rejected = file.with_name("history.csv.rejected.csv")
+    assert rejected.exists()
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(
+        "fields:\n  {type: course.completed, occurred_at: {value: '2020-01-01'}, email: email, course_id: course_id}\n"
+    )
+    found = run("import", str(file), *WITH, "--mapping", str(mapping), "--dry-run")
+    assert (found.returncode, rejected.exists()) == (0, False), found.stderr
+
+
+def test_history_is_of_learning_systems(run: Run, file: Path, folder: Path) -> None:
+    """Neither of CRMs nor of HR, whose people come by files and SCIM."""
+    config = folder / "coursewire.yaml"
+    said = yaml.safe_load(config.read_text())
+    drop = {"host_key": "SHA256:" + "A" * 43, "mapping": "hr.yaml"}
+    said["connections"] |= {
+        "staff": {
+            "system": "hr_files",
+            "base_url": "sftp://a@127.0.0.1/out",
+            "files": drop,
+            "credentials": {"key": {"env": "K"}},
+        },
+        "entra": {"system": "scim", "webhook": {"secrets": [{"env": "TEST_SECRET"}]}},
+    }
+    config.write_text(yaml.safe_dump(said))
+    learning = sorted(
+        name for name, one in said["connections"].items() if one["system"] in ("standard", "canvas", "moodle")
+    )
+    for name in ("crm", "staff", "entra", "nobody"):
+        done = run("import", str(file), "--connection", name, "--dry-run")
+        assert done.returncode == 2
+        assert f"{name!r} is no learning system" in done.stderr, done.stderr
+        assert f"there are: {', '.join(learning)}." in done.stderr
 
 
 def test_a_packed_file_of_json_lines_by_a_mapping(run: Run, tmp_path: Path, engine: Engine) -> None:
