@@ -13,7 +13,7 @@ from integration.ports import WhatIsWanted
 from integration.security.seal import KeyRing
 from mappings import store
 from tasks.assembly import Assembly, settings
-from tasks.checks import hr, limits, routes, servers
+from tasks.checks import hr, limits, routes, rules, servers
 from tasks.checks.answers import Level, Line, begin
 from tasks.checks.wanted import of_connection
 from tasks.saying import count, wrong_settings
@@ -34,6 +34,7 @@ def run() -> Iterator[Line]:
     named = config.connections if config else {}
     answers = [
         begin("database", partial(servers.database, process, ring, named)),
+        begin("rules", partial(_rule_files, process, config)),
         begin("broker", partial(servers.broker, process)),
         begin("budget", partial(limits.counting, process)),
         *(begin(name, partial(_connection, process, one)) for name, one in named.items()),
@@ -83,6 +84,15 @@ def _connection(process: Assembly, config: ConnectionConfig) -> list[Line]:
         level: Level = "ok" if finding.ok else "failed"
         lines.append(Line(level, config.name, finding.what, finding.advice))
     return [*lines, *hr.mapping(process.settings.config.parent, config), *_deals(process, config)]
+
+
+def _rule_files(process: Assembly, config: Config | None) -> list[Line]:
+    """Return whether the rule files are published; nothing where the published ones cannot be read."""
+    try:
+        with process.engine.begin() as db:
+            return rules.lines(db, config) if config else []
+    except (ConfigError, CoursewireError, LookupError, SQLAlchemyError):
+        return []
 
 
 def _deals(process: Assembly, config: ConnectionConfig) -> list[Line]:

@@ -29,7 +29,7 @@ def of_files(config: Config) -> Ground:
     if config.rules is None:
         rules = store.defaults()
         return Ground(rules, Basis("shipped"), dict.fromkeys(rules.where, "as it ships"))
-    rules = _loaded(config, config.rules)
+    rules = loaded(config, config.rules)
     return Ground(rules, Basis("files"), _places(rules, config.rules))
 
 
@@ -44,7 +44,7 @@ def of_database(db: Connection, config: Config) -> Ground:
     if config.rules is None:
         return Ground(rules, Basis("published", rules.id, published), places)
     try:
-        files = _loaded(config, config.rules)
+        files = loaded(config, config.rules)
     except ConfigError as fault:
         first = str(fault).partition("\n")[0]
         return Ground(rules, Basis("published", rules.id, published, unreadable=first), places)
@@ -52,12 +52,24 @@ def of_database(db: Connection, config: Config) -> Ground:
     stale = {(change.scope, change.object_type, change.rule.name) for change in changes}
     stand = {place: line for place, line in _places(files, config.rules).items() if place in places}
     places |= {place: line for place, line in stand.items() if place not in stale}
-    unpublished = len(changes) + len(differences(rules.identity, files.identity))
-    unpublished += len(pathway_text.differences(rules.pathways, files.pathways))
-    return Ground(rules, Basis("published", rules.id, published, unpublished), places)
+    other = unpublished(rules, files, config.rules)
+    return Ground(rules, Basis("published", rules.id, published, len(other)), places)
 
 
-def _loaded(config: Config, folder: Path) -> RuleSet:
+def unpublished(published: RuleSet, files: RuleSet, folder: Path) -> list[str]:
+    """Return for each entry that is not as published the file in which it stands, '' where none says it any more.
+
+    Entries of identity and pathways know no file.
+    """
+    places = _places(files, folder)
+    changed = [(one.scope, one.object_type, one.rule.name) for one in diff(published, files)]
+    others = len(differences(published.identity, files.identity))
+    others += len(pathway_text.differences(published.pathways, files.pathways))
+    return [places.get(place, "").rpartition(":")[0] for place in changed] + [""] * others
+
+
+def loaded(config: Config, folder: Path) -> RuleSet:
+    """Return the rules of a folder of files. Raises ConfigError with a line for each mistake."""
     return loader.load(folder, lambda scope: unknown(config, scope), lambda name: side_of(config, name))
 
 
