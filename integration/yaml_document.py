@@ -1,6 +1,6 @@
 """A YAML file that an administrator writes: its content, and where in it a mistake stands."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ _PLAIN = {
     "string_type": "must be text",
     "string_too_short": "must not be empty",
     "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
     "tuple_type": "expected a list",
 }
 
@@ -147,10 +150,12 @@ class YamlDocument:
     def sentences(self, error: ValidationError, under: Place = ()) -> list[str]:
         """Return one sentence for each mistake that pydantic found in what stands at `under`."""
         return [
-            self.sentence([*under, *mistake["loc"]], _PLAIN.get(mistake["type"]) or _plainly(mistake["msg"]))
+            self.sentence([*under, *mistake["loc"]], plainly(mistake))
             for mistake in error.errors(include_input=False, include_url=False)
         ]
 
 
-def _plainly(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+def plainly(mistake: Mapping[str, Any]) -> str:
+    """Return what pydantic found wrong, in words for whoever wrote it."""
+    message: str = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return _PLAIN.get(mistake["type"], message)

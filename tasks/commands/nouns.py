@@ -7,6 +7,7 @@ take half as long again until it works.
 from importlib import import_module
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperGroup
 from typer.main import get_command, get_group
 
@@ -46,6 +47,23 @@ class Nouns(TyperGroup):
                 self._take_in(name)
         return super().get_command(ctx, cmd_name)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a word that is not of its parameter's form is refused in our words."""
+        try:
+            return super().invoke(ctx)
+        except BadParameter as error:
+            error.message = _in_words(error)
+            raise
+
     def _take_in(self, name: str) -> None:
         room = import_module(f"tasks.commands.{ROOMS.get(name, name)}").app
         self.add_command(get_group(room) if name in GROUPS else get_command(room), name)
+
+
+def _in_words(error: BadParameter) -> str:
+    from pydantic import ValidationError  # noqa: PLC0415 - no command that is typed well needs them
+
+    from integration.yaml_document import plainly  # noqa: PLC0415
+
+    wrong = error.__cause__
+    return plainly(wrong.errors()[0]) if isinstance(wrong, ValidationError) else error.message

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from integration.pipeline import Pipeline
 from integration.security.seal import new_key
@@ -207,6 +208,24 @@ def test_a_database_that_is_away_is_one_sentence(run: Run, words: tuple[str, ...
     done = run(*words, database_url="postgresql://u:geheim@127.0.0.1:9/x")
     assert done.returncode == 2
     assert done.stderr == "coursewire: the database does not answer. Run `coursewire check`.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("reconcile", "report", "abc"), "'[RUN]': must be a whole number"),
+        (("reconcile", "report", "1.5"), "'[RUN]': must be a whole number"),
+        (("hr", "show", "abc"), "'FILE': must be a whole number"),
+        (("hr", "list", "--limit", "0"), "'--limit': must be greater than or equal to 1"),
+        (("dead", "list", "--reason", "none"), "'none' is no reason"),
+    ],
+)
+def test_a_word_that_cannot_be_meant_is_refused_in_our_words(words: tuple[str, ...], said: str) -> None:
+    """Which one it is, and what it must be."""
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+    assert "Input" not in done.output
 
 
 def test_every_command_and_option_is_explained_in_sentences() -> None:
