@@ -205,6 +205,8 @@ def _halved(
             return hear(heard)
     except REFUSED as error:
         lines = sorted({one.line or 0 for one in heard})
+        if not lines:
+            raise  # it is about no row
         if len(lines) == 1:
             refused[lines[0]] = _sentence(error)
             return hear(())
