@@ -17,7 +17,7 @@ from tasks.checks import hr as checks
 from tasks.cli import app
 from tasks.commands import hr as commands
 from tests.db.firm import Ground, ground
-from tests.db.test_hr_files import MAPPING, staff_file
+from tests.db.office import MAPPING, staff_file
 from tests.db.test_pipeline import rows
 from tests.sftp import Drop
 

@@ -2,137 +2,24 @@
 
 import csv
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
 
-from integration.config import ConnectionConfig
-from integration.connectors import registry
 from integration.errors import Reason
 from integration.hr import application
-from integration.hr.collector import Collected, Collector
-from integration.pipeline import Pipeline
-from integration.security.seal import IndexKeys, KeyRing
 from integration.storage import hr_files
-from tasks.checks import hr as hr_checks
-from tests.db.staff import Staff
+from tests.db.office import HEAD, MAPPING, Office, office, row, staff_file
 from tests.db.test_employments import person_of
 from tests.db.test_pipeline import rows
-from tests.sftp import Drop
 
-HEAD = "WorkerID,Mail,Title,Boss,State\n"
-MAPPING = """
-fields:
-  employee_id: WorkerID
-  email: Mail
-  job_title: Title
-  manager_id: Boss
-  status: {column: State, values: {Active: active, Leave: leave, Gone: left}}
-"""
-
-
-def row(n: int, title: str = "AE", state: str = "Active", boss: str = "") -> str:
-    """Return the row of one employee."""
-    return f"00{n},p{n}@example.com,{title},{boss},{state}\n"
-
-
-def staff_file(people: int, **said: str) -> str:
-    """Return a file of so many employees."""
-    return HEAD + "".join(row(n, **said) for n in range(people))
-
-
-@dataclass
-class Office:
-    """HR's server, and what collects from it."""
-
-    engine: Engine
-    drop: Drop
-    keyring: KeyRing
-    keys: IndexKeys
-    folder: Path
-    staff: Staff
-    files: dict[str, Any] = field(default_factory=dict)
-
-    def config(self, **credentials: Any) -> ConnectionConfig:
-        """Return the connection."""
-        said = {"host_key": self.drop.pin, "mapping": "hr.yaml", **self.files}
-        return ConnectionConfig.model_validate(
-            {
-                "name": "hr",
-                "system": "hr_files",
-                "base_url": self.drop.url,
-                "credentials": credentials or {"key": {"file": str(self.drop.key_file)}},
-                "files": said,
-            }
-        )
-
-    def collector(self, **changes: Any) -> Collector:
-        """Return what collects."""
-        config = self.config()
-        server = registry.files(config)
-        assert server is not None
-        assert config.files is not None
-        made = Collector(
-            engine=self.engine,
-            connection="hr",
-            server=server,
-            pickup=config.files,
-            mapping=self.folder / "hr.yaml",
-            ring=self.keyring,
-            keys=self.keys,
-            patience=timedelta(0),
-        )
-        return replace(made, **changes)
-
-    def look(self) -> Collected:
-        """Look twice: the first time a file is seen, the second time it has stood still."""
-        collector = self.collector()
-        first = collector.run(only_due=False)
-        if first.trouble:
-            return first
-        second = collector.run(only_due=False)
-        second.files[:0] = first.files
-        return second
-
-    def states(self) -> list[tuple[Any, ...]]:
-        """Return (status, reason) of every file, in the order in which they were seen."""
-        return rows(self.engine, "SELECT status, reason FROM hr_files ORDER BY id")
-
-    def told(self) -> int:
-        """Return how many words are in the inbox."""
-        [(number,)] = rows(self.engine, "SELECT count(*) FROM inbox")
-        return int(number)
-
-    def hear(self) -> None:
-        """Take what is in the inbox as far as it goes."""
-        for kind in ("employee", "completion"):
-            waiting = rows(self.engine, "SELECT id FROM inbox WHERE status = 'received' AND kind = %(kind)s", kind=kind)
-            ids = [one for (one,) in waiting]
-            for start in range(0, len(ids), 100):
-                self.staff.pipeline.sync(kind, ids[start : start + 100])
-
-    def work(self, n: int) -> dict[str, str]:
-        """Return what is known of an employee's work."""
-        kept = self.staff.kept(person_of(self.staff, f"p{n}@example.com"))
-        return {name: value for name, (_, value, _) in kept.items()}
-
-
-@pytest.fixture
-def office(engine: Engine, keyring: KeyRing, keys: IndexKeys, tmp_path: Path, pipeline: Pipeline) -> Iterator[Office]:
-    """A server on loopback, with nothing on it yet."""
-    (tmp_path / "hr.yaml").write_text(MAPPING)
-    (tmp_path / "server").mkdir()
-    with Drop(tmp_path / "server").running() as drop:
-        yield Office(engine, drop, keyring, keys, tmp_path, Staff.of(pipeline))
+__all__ = ["office"]
 
 
 def test_a_file_becomes_what_is_known_of_people_and_is_moved(office: Office) -> None:
@@ -191,272 +78,6 @@ def test_files_of_one_second_count_in_the_order_of_their_names(office: Office) -
     office.look()
     office.hear()
     assert office.work(0)["job_title"] == "AE"
-
-
-def test_a_cut_file_never_becomes_leavers(office: Office) -> None:
-    """Whom a file does not name has not left, and far fewer rows stop it until somebody decides."""
-    office.drop.put("a.csv", staff_file(30))
-    office.look()
-    office.drop.put("b.csv", staff_file(20))
-    [held] = office.look().files
-    assert (held.status, held.reason, held.counts["absent"]) == ("held", "mass_change", 10)
-    assert "33 percent fewer" in (held.detail or "")
-    assert office.told() == 30
-    assert office.drop.names() == ["b.csv"]
-    office.drop.put("c.csv", staff_file(28))
-    [taken] = office.look().files
-    assert (taken.status, taken.counts["absent"]) == ("applied", 2)
-    office.hear()
-    assert rows(office.engine, "SELECT count(*) FROM employments WHERE status = 'left'") == [(0,)]
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (staff_file(3)[:-12], "file_cut"),  # within the last row
-        (staff_file(3) + '"004,p4', "file_cut"),  # within quotes
-        ("WorkerID,Mail,Title\n1,a@b.c,AE\n", "column_missing"),
-        (HEAD + "7,a@example.com,AE,,Retired\n", "row_invalid"),  # nothing of it can be taken
-        ("", "file_unreadable"),
-    ],
-)
-def test_a_file_that_is_not_whole_is_rejected_as_a_whole(office: Office, text: str, reason: str) -> None:
-    """Nothing of it is told, and it lies with the rejected ones."""
-    office.drop.put("staff.csv", text)
-    office.look()
-    assert office.states() == [("rejected", reason)]
-    assert office.told() == 0
-    assert "staff.csv" in office.drop.names("rejected")
-
-
-def test_a_file_with_a_trailer_is_taken_whole_or_not_at_all(office: Office) -> None:
-    """Cut within the last field, or within the trailer, every row that is left can be read, and none is taken."""
-    (office.folder / "hr.yaml").write_text("file: {trailer: TRAILER}\n" + MAPPING)
-    whole = staff_file(12) + "TRAILER,12\n"
-    for place, end in enumerate((len(staff_file(12)) - 3, len(staff_file(12)), len(whole) - 2)):
-        office.drop.put(f"{place}.csv", whole[:end])
-    office.look()
-    assert office.states() == [("rejected", "file_cut")] * 3
-    assert office.told() == 0
-    with office.engine.begin() as db:
-        assert all("line 1" in (one.detail or "") for one in hr_files.latest(db, limit=9))
-    office.drop.put("whole.csv", whole)
-    [done] = office.look().files
-    assert (done.status, done.counts["rows"], done.counts["told"]) == ("applied", 12, 12)
-
-
-@pytest.mark.parametrize("proof", ["", "checksum", "trailer"])
-def test_a_last_row_without_a_line_end_is_cut_where_nothing_proves_the_contrary(office: Office, proof: str) -> None:
-    """Unreadable it costs the file, unless a checksum or a trailer says that HR wrote it so; readable it is taken."""
-    text = staff_file(2) + "003,p3@example.com"
-    if proof == "checksum":
-        office.files["checksum"] = ".sha256"
-        office.drop.put("staff.csv.sha256", checksum_of(text))
-    if proof == "trailer":
-        (office.folder / "hr.yaml").write_text("file: {trailer: T}\n" + MAPPING)
-        text += "\nT,3"
-    office.drop.put("staff.csv", text)
-    office.look()
-    assert office.states() == ([("applied", None)] if proof else [("rejected", "file_cut")])
-    assert office.told() == (2 if proof else 0)
-
-
-def test_too_many_leavers_wait_for_somebody(office: Office) -> None:
-    """Nothing is applied, not even the rows that are harmless; released, all of it is; then it is in step."""
-    office.files["guard"] = {"leavers": 2}
-    office.drop.put("a.csv", staff_file(10))
-    office.look()
-    office.hear()
-    office.drop.put("b.csv", staff_file(10, state="Gone", title="SE"))
-    [held] = office.look().files
-    assert (held.status, held.counts["leavers"]) == ("held", 10)
-    assert "10 people would become leavers, 2 may" in (held.detail or "")
-    assert office.look().files == []
-    assert office.told() == 10
-    with office.engine.begin() as db:
-        assert hr_files.decide(db, held.id, "released", None, "user:test") is not None
-    [applied] = office.look().files
-    assert (applied.status, applied.counts["told"], applied.actor) == ("applied", 10, "user:test")
-    office.hear()
-    assert office.work(3)["status"] == "left"
-
-
-def test_whom_others_told_of_counts_as_a_leaver_in_the_first_file(office: Office) -> None:
-    """A first file whose words are mixed up would end everybody whom others know; whom nobody knows does not count."""
-    office.files["guard"] = {"leavers": 2}
-    office.drop.put("a.csv", staff_file(10))
-    office.look()
-    office.hear()
-    with office.engine.begin() as db:
-        db.exec_driver_sql("DELETE FROM hr_rows")
-    office.drop.put("b.csv", HEAD + "".join(row(n, state="Gone") for n in range(8, 40)))
-    [one] = office.look().files
-    assert (one.status, one.counts["leavers"]) == ("applied", 2)
-
-
-def test_a_rejected_file_is_not_applied(office: Office) -> None:
-    """Somebody said no: it is moved away, and the same content again is the same."""
-    office.files["guard"] = {"leavers": 0}
-    office.drop.put("a.csv", staff_file(2))
-    office.look()
-    office.drop.put("b.csv", staff_file(2, state="Gone"))
-    [held] = office.look().files
-    with office.engine.begin() as db:
-        hr_files.decide(db, held.id, "rejected", Reason.IGNORED_BY_DECISION.value, "user:test")
-    office.drop.put("c.csv", staff_file(2, state="Gone"))
-    office.look()
-    assert office.states()[1:] == [("rejected", "ignored_by_decision"), ("same", "ignored_by_decision")]
-    assert office.drop.names("rejected") == ["b.csv"]
-    assert office.told() == 2
-
-
-def test_a_released_file_that_is_gone_goes_on_when_it_is_sent_again(office: Office) -> None:
-    """The decision is about what it says."""
-    office.files["guard"] = {"leavers": 0}
-    office.drop.put("a.csv", staff_file(2))
-    office.look()
-    path = office.drop.put("b.csv", staff_file(2, state="Gone"))
-    [held] = office.look().files
-    with office.engine.begin() as db:
-        hr_files.decide(db, held.id, "released", None, "user:test")
-    path.unlink()
-    office.look()
-    assert office.states()[1] == ("held", "file_gone")
-    office.drop.put("again.csv", staff_file(2, state="Gone"))
-    office.look()
-    assert office.states()[1:] == [("same", None), ("applied", None)]
-    assert office.told() == 4
-
-
-def test_a_growing_file_is_left_alone(office: Office) -> None:
-    """Also one that grows while it is fetched."""
-    collector = office.collector()
-    whole = staff_file(50)
-    for size in (100, 200, 300):
-        office.drop.put("staff.csv", whole[:size])
-        assert collector.run(only_due=False).waiting == 1
-    path = office.drop.put("staff.csv", whole[:400])
-    collector.run(only_due=False)
-    office.drop.on_read = lambda _: path.write_text(whole)
-    assert collector.run(only_due=False).files == []
-    office.drop.on_read = None
-    assert office.told() == 0
-    office.look()
-    assert office.told() == 50
-
-
-def test_how_long_a_file_must_stand_still(office: Office) -> None:
-    """A second look at once is none."""
-    office.drop.put("staff.csv", staff_file(1))
-    patient = office.collector(patience=timedelta(seconds=30))
-    for _ in range(3):
-        done = patient.run(only_due=False)
-        assert (done.files, done.waiting) == ([], 1)
-    [(due,)] = rows(office.engine, "SELECT due_at > now() AND due_at < now() + interval '1 minute' FROM hr_looks")
-    assert due
-    with office.engine.begin() as db:
-        db.exec_driver_sql("UPDATE hr_files SET seen_at = now() - interval '31 seconds'")
-    assert [one.status for one in patient.run(only_due=False).files] == ["applied"]
-
-
-def test_a_marker_says_that_a_file_is_whole(office: Office) -> None:
-    """Without it nothing is taken, with it at once; an old one from an earlier file does not count."""
-    office.files["marker"] = ".done"
-    office.drop.put("staff.csv", staff_file(2), modified=1_790_000_100)
-    assert office.look().files == []
-    office.drop.put("staff.csv.done", "", modified=1_790_000_050)
-    assert office.look().files == []
-    office.drop.put("staff.csv.done", "", modified=1_790_000_100)
-    assert [one.status for one in office.collector().run(only_due=False).files] == ["applied"]
-    assert (office.drop.names(), office.drop.names("processed")) == ([], ["staff.csv", "staff.csv.done"])
-
-
-def checksum_of(text: str, name: str = "") -> str:
-    """Return what HR writes beside a file; with a name as sha256sum does."""
-    said = sha256(text.encode()).hexdigest()
-    return f"{said}  {name}\n" if name else said
-
-
-@pytest.mark.parametrize("name", ["staff.csv", ""])
-def test_a_checksum_says_that_a_file_is_whole(office: Office, name: str) -> None:
-    """Without it nothing is taken and that is said once the file stands still; with it the file is taken at once."""
-    office.files["checksum"] = ".sha256"
-    office.drop.put("staff.csv", text := staff_file(2))
-    first = office.collector().run(only_due=False)
-    assert (first.files, first.waiting) == ([], 1)
-    second = office.collector().run(only_due=False)
-    assert [(one.status, one.reason) for one in second.files] == [("seen", "checksum_missing")]
-    assert soon(office)
-    office.drop.put("staff.csv.sha256", checksum_of(text, name))
-    assert [(one.status, one.reason) for one in office.collector().run(only_due=False).files] == [("applied", None)]
-    assert (office.drop.names(), office.drop.names("processed")) == ([], ["staff.csv", "staff.csv.sha256"])
-
-
-@pytest.mark.parametrize(
-    ("said", "sentence"),
-    [
-        (checksum_of(staff_file(3), "staff.csv"), "is of another content"),
-        ("", "says no SHA-256"),
-        (checksum_of(staff_file(2))[:-1], "says no SHA-256"),
-        (checksum_of(staff_file(2)) + "\n" + checksum_of(staff_file(3)), "says no SHA-256"),
-        ("x" * 5_000, "says no SHA-256"),
-    ],
-)
-def test_a_file_whose_checksum_is_wrong_waits_and_that_is_said(office: Office, said: str, sentence: str) -> None:
-    """Nothing of it is told and it stays where it lies, until a file comes that its checksum is of."""
-    office.files["checksum"] = ".sha256"
-    office.drop.put("staff.csv.sha256", said)
-    office.drop.put("staff.csv", staff_file(2))
-    first = office.collector().run(only_due=False)
-    assert (first.files, first.waiting) == ([], 1)  # it may be half of itself still
-    [waits] = office.collector().run(only_due=False).files
-    assert (waits.status, waits.reason) == ("seen", "checksum_differs")
-    assert sentence in (waits.detail or "")
-    assert (office.drop.names(), office.told()) == (["staff.csv", "staff.csv.sha256"], 0)
-    with office.engine.begin() as db:
-        [warned] = hr_checks.lines(db, {"hr": office.config()})
-    assert "waits" in warned.what
-    office.drop.put("staff.csv.sha256", checksum_of(staff_file(2)).upper())
-    assert [(one.status, one.reason) for one in office.collector().run(only_due=False).files] == [("applied", None)]
-    assert office.told() == 2
-
-
-def test_a_file_that_is_sent_anew_is_not_said_to_be_wrong_any_more(office: Office) -> None:
-    """It is another file, and stands still from its beginning."""
-    office.files["checksum"] = ".sha256"
-    office.drop.put("staff.csv", staff_file(2)[:-3])
-    office.drop.put("staff.csv.sha256", checksum_of(staff_file(2)))
-    office.look()
-    office.drop.put("staff.csv", staff_file(4))
-    assert office.collector().run(only_due=False).files == []
-    assert office.states() == [("seen", None)]
-    office.drop.put("staff.csv", staff_file(2))
-    assert [one.status for one in office.collector().run(only_due=False).files] == ["applied"]
-
-
-def test_a_checksum_does_not_replace_the_marker(office: Office) -> None:
-    """Where both are set, a file needs both."""
-    office.files |= {"checksum": ".sha256", "marker": ".done"}
-    office.drop.put("staff.csv", staff_file(2))
-    office.drop.put("staff.csv.sha256", checksum_of(staff_file(2)))
-    assert office.look().files == []
-    office.drop.put("staff.csv.done", "")
-    assert [one.status for one in office.collector().run(only_due=False).files] == ["applied"]
-    assert len(office.drop.names("processed")) == 3
-
-
-def soon(office: Office) -> bool:
-    """Whether the folder is looked at again before the next time of the clock."""
-    [(due,)] = rows(office.engine, "SELECT due_at > now() AND due_at < now() + interval '6 minutes' FROM hr_looks")
-    return bool(due)
-
-
-def test_unfinished_and_other_files_are_not_looked_at(office: Office) -> None:
-    """By their names, and by the pattern."""
-    for name in (".staff.csv", "staff.csv.part", "staff.tmp", "notes.txt"):
-        office.drop.put(name, staff_file(1))
-    assert office.look().files == []
-    assert office.states() == []
 
 
 def test_where_nothing_may_be_moved_the_ledger_knows(office: Office) -> None:
@@ -710,6 +331,8 @@ fields:
   on_leave: OnLeave
   hired_on: HireDate
 """
+
+
 MIDPOINT = """
 fields:
   employee_id: empnum
@@ -725,7 +348,6 @@ fields:
 
 
 NIGHTS = [staff_file(4), staff_file(4, title="SE"), HEAD + row(0, title="CEO") + row(1, state="Leave") + row(2)]
-"""Three full files of the same few people."""
 
 
 @settings(max_examples=8, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
