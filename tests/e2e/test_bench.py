@@ -1,6 +1,7 @@
 """`coursewire bench` as a process: the smallest run prints its table, and leaves nothing running."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ def test_the_smallest_run_prints_its_table() -> None:
     with passable_folder() as folder:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COURSEWIRE_")}
         environment |= {"PYTHONPATH": str(ROOT), "COURSEWIRE_BROKER_URL": "redis://127.0.0.1:9/0"}
+        environment |= {"PYTHONFAULTHANDLER": "1"}
         bench = subprocess.Popen(
             [sys.executable, "-m", "tasks.cli", "bench", "--quick", "--only", "accept", "--json", "found.json"],
             cwd=folder,
@@ -52,11 +54,11 @@ def test_the_smallest_run_prints_its_table() -> None:
 
 
 def _said(bench: subprocess.Popen[str]) -> str:
-    """Return what it has printed in the end; one that does not end is ended, and what it said until then is shown."""
+    """Return what it has printed in the end; of one that does not end, what it said, and where its threads stand."""
     try:
         return bench.communicate(timeout=PATIENCE)[0]
     except subprocess.TimeoutExpired:
-        bench.terminate()  # it stops what it has started
+        bench.send_signal(signal.SIGABRT)  # its watchdog ends what it has started
         output, _ = bench.communicate(timeout=60)
         raise AssertionError(f"the benchmark did not end by itself; it said:\n{output}") from None
 
