@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import orjson
 import psutil
@@ -35,7 +36,7 @@ def test_the_smallest_run_prints_its_table() -> None:
         family: set[psutil.Process] = set()
         watching = threading.Thread(target=_watch, args=(bench, family), daemon=True)
         watching.start()
-        output = _said(bench)
+        output = _said(bench, family)
         watching.join()
         assert bench.returncode == 0, output  # a bar that this machine misses now is not an error
         for said in (
@@ -53,13 +54,16 @@ def test_the_smallest_run_prints_its_table() -> None:
         until(lambda: not any(_runs(one) for one in family), 20)
 
 
-def _said(bench: subprocess.Popen[str]) -> str:
+def _said(bench: subprocess.Popen[str], family: set[psutil.Process]) -> str:
     """Return what it has printed in the end; of one that does not end, what it said, and where its threads stand."""
     try:
         return bench.communicate(timeout=PATIENCE)[0]
     except subprocess.TimeoutExpired:
-        bench.send_signal(signal.SIGABRT)  # its watchdog ends what it has started
+        bench.send_signal(signal.SIGABRT)
         output, _ = bench.communicate(timeout=60)
+        for one in family:
+            with suppress(psutil.NoSuchProcess):
+                one.terminate()
         raise AssertionError(f"the benchmark did not end by itself; it said:\n{output}") from None
 
 
