@@ -152,6 +152,10 @@ def take(process: Assembly, file: File, held: Import, *, is_quiet: bool) -> Impo
     with imports.held(process.engine, held.id) as is_ours:
         if not is_ours:
             raise stop(ELSEWHERE)
+        with process.engine.connect() as db:
+            held = imports.get(db, held.id) or held  # whoever was at it before may have come further since
+        if held.status == "done":
+            return held
         try:
             held = _take(process, file, held, is_quiet=is_quiet)
         except Overtaken:

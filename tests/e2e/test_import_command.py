@@ -9,6 +9,7 @@ import pytest
 import yaml
 from sqlalchemy import Engine
 
+from integration.storage import imports
 from tests.db.conftest import event
 from tests.e2e.conftest import Run, Take, audited, names_nobody
 
@@ -59,6 +60,18 @@ def test_from_the_first_look_to_the_second_import(run: Run, file: Path, engine: 
     assert "nothing to do" in again.stdout
     repeated = run("import", str(file), *WITH, "--yes", "--again", "--json")
     assert json.loads(repeated.stdout)["import"]["counts"]["known"] == 2
+    assert facts(engine) == 2
+
+
+def test_one_process_at_a_time_is_at_a_file(run: Run, file: Path, engine: Engine) -> None:
+    """Who comes meanwhile is told so and changes nothing; once the other one is gone it goes on."""
+    with imports.held(engine, 1) as is_ours:  # the first import
+        assert is_ours
+        refused = run("import", str(file), *WITH, "--yes")
+    assert (refused.returncode, facts(engine)) == (2, 0), refused.stderr
+    assert "the same file is being taken in by another process, which goes on" in refused.stderr
+    went_on = run("import", str(file), *WITH, "--yes")
+    assert "Import 1 goes on at line 1" in went_on.stdout
     assert facts(engine) == 2
 
 
